@@ -1,0 +1,54 @@
+/* What an image says of itself. */
+#include "internal.h"
+
+#include "chorad/base/be.h"
+
+static bool is_key(struct bytes key, const char *name)
+{
+    return bytes_cmp(key, bytes_of(name, strlen(name))) == 0;
+}
+
+void info_take(struct snapshot_info *info, struct bytes key, struct bytes value)
+{
+    if (is_key(key, "consistent_index") && value.len == 8) {
+        info->index = be_get_u64(value.data);
+    } else if (is_key(key, "term") && value.len == 8) {
+        info->term = be_get_u64(value.data);
+    } else if (is_key(key, "storageVersion") &&
+               value.len <= SNAPSHOT_VERSION_MAX) {
+        memset(info->version, 0, sizeof(info->version));
+        memcpy(info->version, value.data, value.len);
+    }
+}
+
+static int only_meta(void *arg, struct bytes name)
+{
+    (void)arg;
+    return is_key(name, "meta") ? 0 : IMAGE_SKIP;
+}
+
+static int take_record(void *arg, struct bytes key, struct bytes value)
+{
+    info_take(arg, key, value);
+    return 0;
+}
+
+int snapshot_info_read(const struct snapshot_file *file,
+                       struct snapshot_info *info, struct errmsg *msg)
+{
+    struct image_visitor visitor = {only_meta, take_record, info};
+    struct source source;
+    struct image_info image;
+    int err = snapshot_source_open(&source, file, msg);
+
+    if (err != 0)
+        return err;
+    *info = (struct snapshot_info){0};
+    err = image_info_read(&source.image, &image, msg);
+    if (err == 0)
+        err = image_walk(&source.image, &visitor, msg);
+    if (err != 0)
+        return err_wrap(msg, err, "%s", file->name);
+    info->bytes = image.pages * image.page_bytes;
+    return 0;
+}
