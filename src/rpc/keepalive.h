@@ -1,0 +1,13 @@
+/* Lease.LeaseKeepAlive. */
+#ifndef CHORAD_RPC_KEEPALIVE_H
+#define CHORAD_RPC_KEEPALIVE_H
+
+#include "call.h"
+
+void keepalive_open(struct rpc_call *call);
+void keepalive_message(struct rpc_call *call, struct bytes message);
+void keepalive_half_close(struct rpc_call *call);
+void keepalive_drained(struct rpc_call *call);
+void keepalive_done(struct rpc_call *call);
+
+#endif
