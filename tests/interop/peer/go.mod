@@ -1,0 +1,3 @@
+module chorad.tests/interop/peer
+
+go 1.26.0
