@@ -52,7 +52,7 @@ type Mismatch struct {
 
 func (m *Mismatch) Error() string {
 	return fmt.Sprintf("operation %d: %s\n%s\nbefore it:\n  %s", m.Index,
-		m.Step, m.Diff, strings.Join(m.Recent, "\n  "))
+		m.Diff, m.Step, strings.Join(m.Recent, "\n  "))
 }
 
 type step struct {
