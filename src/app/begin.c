@@ -3,6 +3,7 @@
 #include "begin.h"
 #include "chorad/base/log.h"
 #include "chorad/peer.h"
+#include "discover.h"
 #include "initial.h"
 
 #include <inttypes.h>
@@ -351,8 +352,9 @@ static int add_members(const struct config *config, struct cluster_start *start,
     return rc;
 }
 
-int app_begin(const struct config *config, struct cluster_start *start,
-              struct errmsg *msg)
+/* Founds or joins what the initial cluster of the settings says. */
+static int begin(const struct config *config, struct cluster_start *start,
+                 struct errmsg *msg)
 {
     bool joins = strcmp(config->initial_cluster_state, "existing") == 0;
     int rc = config_check_bootstrap(config, NULL, msg);
@@ -361,5 +363,20 @@ int app_begin(const struct config *config, struct cluster_start *start,
         rc = add_members(config, start, msg);
     if (rc == 0)
         rc = joins ? join(config, start, msg) : check_fresh(start, msg);
+    return rc;
+}
+
+int app_begin(const struct config *config, struct cluster_start *start,
+              struct errmsg *msg)
+{
+    struct config discovered = *config;
+    int rc;
+
+    if (config->discovery.srv[0] == '\0')
+        return begin(config, start, msg);
+    rc = discover_cluster(config, NULL, &discovered.initial_cluster, msg);
+    if (rc == 0)
+        rc = begin(&discovered, start, msg);
+    free(discovered.initial_cluster);
     return rc;
 }

@@ -9,29 +9,8 @@
 #include "chorad/base/url.h"
 #include "chorad/config.h"
 #include "initial.h"
+#include "resolver.h"
 #include "value.h"
-
-/* etcd gives name servers that come up with the cluster half a minute. */
-#define ATTEMPTS 30
-
-/* The system's resolver: the first address. */
-static int resolve_host(void *arg, const char *host, char *out, size_t size)
-{
-    struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
-    struct addrinfo *found;
-    int rc;
-
-    (void)arg;
-    if (getaddrinfo(host, NULL, &hints, &found) != 0)
-        return ERR_NOTFOUND;
-    rc = getnameinfo(found->ai_addr, found->ai_addrlen, out, (socklen_t)size,
-                     NULL, 0, NI_NUMERICHOST);
-    freeaddrinfo(found);
-    return rc == 0 ? 0 : ERR_NOTFOUND;
-}
-
-static const struct config_resolver system_resolver = {resolve_host, NULL,
-                                                       ATTEMPTS};
 
 /* The host in the one form that an address is compared in; other names as
  * they are. */
@@ -165,7 +144,7 @@ bool config_same_urls(const char *const *a, const char *const *b,
 
     same = parse_list(&left, a, why) == 0 && parse_list(&right, b, why) == 0 &&
            urls_match(&left, &right,
-                      resolver == NULL ? &system_resolver : resolver, why);
+                      resolver == NULL ? &resolver_system : resolver, why);
     urls_close(&left);
     urls_close(&right);
     return same;
@@ -283,7 +262,7 @@ int config_check_bootstrap(const struct config *config,
     if (err != 0)
         return err;
     err = check_members(config, members, n,
-                        resolver == NULL ? &system_resolver : resolver, msg);
+                        resolver == NULL ? &resolver_system : resolver, msg);
     initial_free(members, n);
     return err;
 }

@@ -270,7 +270,7 @@ static void test_refused(void **state)
         {{"--peer-cert-allowed-cn=x"},
          "\"--peer-cert-allowed-cn\" is not supported yet"},
         {{"--initial-cluster-state=existing"}, NULL},
-        {{"--discovery-srv=x"}, "\"--discovery-srv\" is not supported yet"},
+        {{"--discovery-srv=x", "--discovery-srv-name=y"}, NULL},
         {{"--discovery-token=t", "--discovery-endpoints=e"},
          "\"--discovery-token\" is not supported yet"},
         {{"--enable-distributed-tracing"},
