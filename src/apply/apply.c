@@ -155,8 +155,8 @@ static int apply_request(struct apply_context *ctx,
     if (rc < 0)
         return ERR_CORRUPT;
     if (found.number == APPLY_REQUEST_V2) {
-        ctx->result->err = apply_v2(apply, entry);
-        return ctx->result->err == ERR_CORRUPT ? ERR_CORRUPT : 0;
+        ctx->result->err = rc = apply_v2(apply, entry);
+        return is_fatal(rc) ? rc : 0;
     }
     kind = found.number ? kind_of(found.number) : NULL;
     if (!kind) {

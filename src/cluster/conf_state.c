@@ -33,7 +33,7 @@ void cluster_save_conf_state(struct cluster *cluster, const uint64_t *voters,
 }
 
 /* Raft's sets are sorted, and have each id once; what others have stored may
- * not be. */
+ * not be: an etcd 3.7 that was restarted lists them in the order of a map. */
 static void put_id(uint64_t *ids, size_t *n, uint64_t id)
 {
     size_t i = *n;
