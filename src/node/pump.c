@@ -280,6 +280,9 @@ void node_pump(struct node *node)
             watch_feed_flush(node->feed);
             node_reads_ready(node, update.reads, update.read_count);
             raft_applied(node->raft, last);
+            /* Who joins right after the start wants to know. */
+            if (node->version_due_ns == 0)
+                node_check_versions(node, clock_mono_ns());
             node_release_strays(node);
             node_release_held(node);
         } else {

@@ -202,6 +202,7 @@ func together(t *testing.T, script func(r *rehearsal)) []string {
 func TestMembership(t *testing.T) {
 	t.Run("bad updates", badUpdates)
 	t.Run("at once", changesAtOnce)
+	t.Run("right after the start", joinAfterStart)
 	scripts := map[string]func(r *rehearsal){
 		"changes": membershipChanges, "learners": learners,
 		"unhealthy": unhealthy, "no leader": noLeader, "versions": downgrades,
@@ -234,6 +235,26 @@ func TestMembership(t *testing.T) {
 				t.Error(difference)
 			}
 		})
+	}
+}
+
+// joinAfterStart adds a second member as soon as the first one is ready. From
+// then on there is no majority until it has joined, so what it wants to know of
+// the cluster has to be decided before.
+func joinAfterStart(t *testing.T) {
+	cluster := harness.StartCluster(t, harness.Options{Args: []string{
+		"--strict-reconfig-check=false"}}, harness.Chorad(t))
+	client := httpClient(t, cluster.Members[0])
+	second := cluster.Join(harness.Chorad(t))
+	if _, err := client.MemberAdd(timeout(t), []string{second.PeerURL}); err != nil {
+		t.Fatal(err)
+	}
+	second.Cluster = cluster.Initial()
+	if err := second.Run(); err != nil {
+		t.Fatalf("%v\n%s", err, second.LogTail(5))
+	}
+	if _, err := client.Put(timeout(t), "a", "b"); err != nil {
+		t.Error(err)
 	}
 }
 
