@@ -9,21 +9,7 @@
 #include "initial.h"
 #include "resolver.h"
 
-static int system_targets(void *arg, const char *name,
-                          struct srv_targets *targets, struct errmsg *msg)
-{
-    (void)arg;
-    return srv_lookup(name, targets, msg);
-}
-
-static int system_resolve(void *arg, const char *host, char *out, size_t size)
-{
-    (void)arg;
-    return resolver_system.resolve(resolver_system.arg, host, out, size);
-}
-
-static const struct discover_dns system_dns = {system_targets, system_resolve,
-                                               NULL};
+static const struct discover_dns system_dns = {srv_lookup, &resolver_system};
 
 /* The search for the members of one service. */
 struct search {
@@ -37,14 +23,21 @@ struct search {
     struct buf *cluster;
 };
 
+static int resolve(const struct search *search, const char *host,
+                   char out[NI_MAXHOST])
+{
+    const struct config_resolver *resolver = search->dns->resolver;
+
+    return resolver->resolve(resolver->arg, host, out, NI_MAXHOST);
+}
+
 static int resolve_own(struct search *search, struct errmsg *msg)
 {
     const struct url_list *urls = &search->config->initial_advertise_peer_urls;
 
     search->own = mem_zalloc((urls->n + 1) * sizeof(*search->own));
     for (size_t i = 0; i < urls->n; i++)
-        if (search->dns->resolve(search->dns->arg, urls->items[i].host,
-                                 search->own[i], NI_MAXHOST) != 0)
+        if (resolve(search, urls->items[i].host, search->own[i]) != 0)
             return err_set(msg, ERR_NOTFOUND, "failed to resolve \"%s\"",
                            urls->items[i].text);
     return 0;
@@ -73,8 +66,7 @@ static int take(struct search *search, const struct srv_target *target,
     char address[NI_MAXHOST];
     const struct url *own;
 
-    if (search->dns->resolve(search->dns->arg, target->host, address,
-                             sizeof(address)) != 0)
+    if (resolve(search, target->host, address) != 0)
         return err_set(msg, ERR_NOTFOUND, "lookup %s: no such host",
                        target->host);
     own = own_url(search, address, target->port);
@@ -106,7 +98,7 @@ static int ask(struct search *search, struct errmsg *msg)
     int last = ERR_NOTFOUND;
 
     if (rc == 0)
-        rc = search->dns->targets(search->dns->arg, name, &targets, msg);
+        rc = search->dns->targets(name, &targets, msg);
     if (rc == 0 && targets.n == 0)
         rc = err_set(msg, ERR_NOTFOUND, "lookup %s: no such host", name);
     for (size_t i = 0; i < targets.n && rc == 0; i++) {

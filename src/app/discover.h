@@ -8,11 +8,9 @@
 /* What is asked of the domain name system. */
 struct discover_dns {
     /* The targets of a name's SRV records. ERR_NOTFOUND with a text. */
-    int (*targets)(void *arg, const char *name, struct srv_targets *targets,
+    int (*targets)(const char *name, struct srv_targets *targets,
                    struct errmsg *msg);
-    /* The address of a host, as text. ERR_NOTFOUND. */
-    int (*resolve)(void *arg, const char *host, char *out, size_t size);
-    void *arg;
+    const struct config_resolver *resolver; /* is asked once */
 };
 
 /* What the domain of the settings says, as the text of --initial-cluster in

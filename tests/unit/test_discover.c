@@ -19,10 +19,9 @@ struct record {
 
 static const struct record *zone;
 
-static int zone_targets(void *arg, const char *name,
-                        struct srv_targets *targets, struct errmsg *msg)
+static int zone_targets(const char *name, struct srv_targets *targets,
+                        struct errmsg *msg)
 {
-    (void)arg;
     for (const struct record *r = zone; r->name != NULL; r++)
         if (strcmp(r->name, name) == 0)
             srv_add(targets, r->host, r->port);
@@ -44,7 +43,8 @@ static int zone_resolve(void *arg, const char *host, char *out, size_t size)
     return 0;
 }
 
-static const struct discover_dns dns = {zone_targets, zone_resolve, NULL};
+static const struct config_resolver resolver = {zone_resolve, NULL, 1};
+static const struct discover_dns dns = {zone_targets, &resolver};
 
 /* What is discovered by the member m of 10.0.0.1:2380, or the error. */
 static char *discovered(const struct record *records, const char *suffix)
