@@ -31,6 +31,9 @@ type rehearsal struct {
 	cluster *harness.Cluster
 	lines   []string
 	clients map[string]*clientv3.Client
+	// roles are what members are called in place of their names, where it is a
+	// matter of chance which one of them leads.
+	roles map[string]string
 }
 
 // note keeps what was answered in a form that another cluster's answer can be
@@ -62,11 +65,19 @@ var decimalID = regexp.MustCompile(`\b[0-9]{15,20}\b`)
 
 func (r *rehearsal) anonymous(text string) string {
 	for _, s := range r.cluster.Members {
-		text = strings.ReplaceAll(text, s.PeerURL, "peer-"+s.Name)
-		text = strings.ReplaceAll(text, s.ClientURL, "client-"+s.Name)
+		text = strings.ReplaceAll(text, s.PeerURL, "peer-"+r.called(s.Name))
+		text = strings.ReplaceAll(text, s.ClientURL,
+			"client-"+r.called(s.Name))
 	}
 	text = hexID.ReplaceAllString(text, "ID")
 	return decimalID.ReplaceAllString(text, "ID")
+}
+
+func (r *rehearsal) called(name string) string {
+	if role := r.roles[name]; role != "" {
+		return role
+	}
+	return name
 }
 
 func (r *rehearsal) client(s *harness.Server) *clientv3.Client {
@@ -100,6 +111,9 @@ func (r *rehearsal) list(what string, at *harness.Server) {
 		return 1
 	}) {
 		r.note(what+", unsorted", nil, nil)
+	}
+	for _, m := range reply.Members {
+		m.Name = r.called(m.Name)
 	}
 	slices.SortFunc(reply.Members, func(a, b *pb.Member) int {
 		return strings.Compare(a.Name+fmt.Sprint(a.PeerURLs),
@@ -333,9 +347,9 @@ func changesAtOnce(t *testing.T) {
 }
 
 func membershipChanges(r *rehearsal) {
+	r.settled()
 	at, leads := r.follower(), r.leader()
 	first := r.cluster.Members[0]
-	r.settled()
 	r.list("list", at)
 	for _, bad := range badURLs {
 		r.add("add "+bad, at, false, bad)
@@ -432,8 +446,8 @@ func (r *rehearsal) gone(s *harness.Server) {
 }
 
 func learners(r *rehearsal) {
-	at, leads := r.follower(), r.leader()
 	r.settled()
+	at, leads := r.follower(), r.leader()
 	learner := r.cluster.Join(r.binary())
 	id := r.add("add a learner", at, true, learner.PeerURL)
 	r.list("list with a learner", at)
@@ -594,12 +608,12 @@ func (r *rehearsal) learnerStreams(client *clientv3.Client) {
 
 // unhealthy asks for changes while a member is away.
 func unhealthy(r *rehearsal) {
-	at := r.follower()
 	r.settled()
-	away := r.cluster.Others(at)[0]
-	if away == r.leader() {
-		away = r.cluster.Others(at)[1]
-	}
+	leads := r.leader()
+	followers := r.cluster.Others(leads)
+	at, away := followers[0], followers[1]
+	r.roles = map[string]string{leads.Name: "leader", at.Name: "asked",
+		away.Name: "away"}
 	id := memberID(r.t, away)
 	away.Kill()
 	time.Sleep(1500 * time.Millisecond)
@@ -837,6 +851,7 @@ func (r *rehearsal) alone(last *harness.Server) {
 
 // downgrades asks for older and newer versions.
 func downgrades(r *rehearsal) {
+	r.settled()
 	at, leads := r.follower(), r.leader()
 	ask := func(what string, at *harness.Server,
 		action pb.DowngradeRequest_DowngradeAction, version string) {
