@@ -38,7 +38,7 @@ static int start(struct config *config)
     if (app_log_setup(config, &msg) != 0)
         return reject(config, &msg);
     app_log_notes(config);
-    app_log_settings(config);
+    config_log_settings(config);
     return app_run(config);
 }
 

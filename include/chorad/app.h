@@ -18,9 +18,6 @@ int app_log_setup(const struct config *config, struct errmsg *msg);
 /* Logs what was noted while the settings were read. */
 void app_log_notes(const struct config *config);
 
-/* Logs the settings that were given, by whichever source. */
-void app_log_settings(struct config *config);
-
 /* The address this machine talks to the world with, by its default route, as
  * text in `out`; ERR_NOTFOUND where there is none. Sends nothing. */
 int app_default_host(char *out, size_t size);

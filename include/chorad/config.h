@@ -257,12 +257,26 @@ int config_check(struct config *config, struct errmsg *msg);
  * zeros that mean "default". After config_check. */
 void config_settle(struct config *config, const char *default_host);
 
+/* The text of --initial-cluster, "name=url,name=url2,other=url3": into fresh
+ * memory, sorted by name; nothing on an error, ERR_INVALID with etcd's text. */
+int config_initial_parse(const char *text, struct config_member **members,
+                         size_t *n, struct errmsg *msg);
+void config_initial_free(struct config_member *members, size_t n);
+/* The same text again, sorted, in fresh memory. */
+char *config_initial_text(const struct config_member *members, size_t n);
+/* NULL when absent. */
+const struct config_member *config_initial_find(
+    const struct config_member *members, size_t n, const char *name);
+
 /* Turns a host name into an IP address, as text in `out`. */
 struct config_resolver {
     int (*resolve)(void *arg, const char *host, char *out, size_t size);
     void *arg;
     int attempts; /* a second apart */
 };
+
+/* The system's, asked as often as etcd does. */
+extern const struct config_resolver config_system_resolver;
 
 /* The checks that concern a member without data, before its first start: its
  * name is in the initial cluster, under the URLs it advertises, and no URL is
@@ -288,10 +302,16 @@ bool config_is_set(const struct config *config, const char *flag);
 
 bool config_gate(const struct config *config, enum config_gate gate);
 
+/* Registers etcd_server_feature_enabled. */
+void config_gates_metrics(const struct config_gates *gates);
+
 void config_print_version(FILE *out);
 /* The first lines of the help, also shown after a wrong flag. */
 void config_print_usage(FILE *out);
 void config_print_help(FILE *out);
+
+/* Logs the settings that were given, by whichever source. */
+void config_log_settings(struct config *config);
 
 /* Notes a line for the log; `key` may be NULL. Copies its arguments. */
 void config_note(struct config *config, enum log_level level, const char *msg,

@@ -4,7 +4,6 @@
 #include "chorad/base/log.h"
 #include "chorad/peer.h"
 #include "discover.h"
-#include "initial.h"
 
 #include <inttypes.h>
 #include <json-c/json.h>
@@ -339,7 +338,7 @@ static int add_members(const struct config *config, struct cluster_start *start,
 {
     struct config_member *members;
     size_t n;
-    int rc = initial_parse(config->initial_cluster, &members, &n, msg);
+    int rc = config_initial_parse(config->initial_cluster, &members, &n, msg);
 
     for (size_t i = 0; i < n && rc == 0; i++)
         rc = add_member(config, &members[i], start, msg);
@@ -348,7 +347,7 @@ static int add_members(const struct config *config, struct cluster_start *start,
                      "couldn't find local name \"%s\" in the initial cluster "
                      "configuration",
                      config->name);
-    initial_free(members, n);
+    config_initial_free(members, n);
     return rc;
 }
 

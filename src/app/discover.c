@@ -6,10 +6,9 @@
 
 #include "chorad/base/mem.h"
 #include "chorad/base/url.h"
-#include "initial.h"
-#include "resolver.h"
 
-static const struct discover_dns system_dns = {srv_lookup, &resolver_system};
+static const struct discover_dns system_dns = {srv_lookup,
+                                               &config_system_resolver};
 
 /* The search for the members of one service. */
 struct search {
@@ -144,14 +143,14 @@ static int check_self(const struct config *config, const char *cluster,
 {
     struct config_member *members;
     size_t n;
-    int rc = initial_parse(cluster, &members, &n, msg);
+    int rc = config_initial_parse(cluster, &members, &n, msg);
 
-    if (rc == 0 && initial_find(members, n, config->name) == NULL)
+    if (rc == 0 && config_initial_find(members, n, config->name) == NULL)
         rc = err_set(msg, ERR_INVALID,
                      "error setting up initial cluster: cannot find local etcd "
                      "member \"%s\" in SRV records",
                      config->name);
-    initial_free(members, n);
+    config_initial_free(members, n);
     return rc;
 }
 

@@ -9,8 +9,6 @@
 #include "chorad/node.h"
 #include "chorad/rpc.h"
 #include "chorad/services.h"
-#include "flags.h"
-#include "gates.h"
 
 #include <signal.h>
 #include <stdlib.h>
@@ -468,7 +466,7 @@ static int start(struct app *app, struct errmsg *msg)
     app->services = open_services(app);
     app->rpc = start_rpc(app);
     app->http = open_http(app);
-    gates_metrics_open(&app->config->gates);
+    config_gates_metrics(&app->config->gates);
     return open_front(app, msg);
 }
 

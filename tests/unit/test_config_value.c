@@ -8,10 +8,10 @@
 
 #include <cmocka.h>
 
-#include "app/gates.h"
-#include "app/value.h"
 #include "chorad/base/quote.h"
 #include "chorad/base/url.h"
+#include "config/gates.h"
+#include "config/value.h"
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 

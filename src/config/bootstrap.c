@@ -8,8 +8,6 @@
 #include "chorad/base/mem.h"
 #include "chorad/base/url.h"
 #include "chorad/config.h"
-#include "initial.h"
-#include "resolver.h"
 #include "value.h"
 
 /* The host in the one form that an address is compared in; other names as
@@ -142,9 +140,10 @@ bool config_same_urls(const char *const *a, const char *const *b,
     struct url_list right = {0};
     bool same;
 
-    same = parse_list(&left, a, why) == 0 && parse_list(&right, b, why) == 0 &&
-           urls_match(&left, &right,
-                      resolver == NULL ? &resolver_system : resolver, why);
+    same =
+        parse_list(&left, a, why) == 0 && parse_list(&right, b, why) == 0 &&
+        urls_match(&left, &right,
+                   resolver == NULL ? &config_system_resolver : resolver, why);
     urls_close(&left);
     urls_close(&right);
     return same;
@@ -229,7 +228,8 @@ static int check_members(const struct config *config,
                          const struct config_resolver *resolver,
                          struct errmsg *msg)
 {
-    const struct config_member *self = initial_find(members, n, config->name);
+    const struct config_member *self =
+        config_initial_find(members, n, config->name);
     bool joining = strcmp(config->initial_cluster_state, "existing") == 0;
     struct errmsg why = {0};
 
@@ -242,7 +242,7 @@ static int check_members(const struct config *config,
                                 &self->peer_urls, resolver, &why))
         return mismatch(config, &self->peer_urls, why.text, msg);
     if (has_double(members, n)) {
-        char *text = initial_text(members, n);
+        char *text = config_initial_text(members, n);
 
         err_set(msg, ERR_INVALID, "initial cluster %s has duplicate url", text);
         free(text);
@@ -257,12 +257,13 @@ int config_check_bootstrap(const struct config *config,
 {
     struct config_member *members;
     size_t n;
-    int err = initial_parse(config->initial_cluster, &members, &n, msg);
+    int err = config_initial_parse(config->initial_cluster, &members, &n, msg);
 
     if (err != 0)
         return err;
     err = check_members(config, members, n,
-                        resolver == NULL ? &resolver_system : resolver, msg);
-    initial_free(members, n);
+                        resolver == NULL ? &config_system_resolver : resolver,
+                        msg);
+    config_initial_free(members, n);
     return err;
 }

@@ -127,7 +127,7 @@ int gates_set(struct config_gates *gates, const char *text, struct errmsg *msg)
     return 0;
 }
 
-void gates_metrics_open(const struct config_gates *gates)
+void config_gates_metrics(const struct config_gates *gates)
 {
     for (size_t i = 0; i < CONFIG_GATE_COUNT; i++) {
         struct metric_label labels[] = {{"name", gate_table[i].name},

@@ -1,6 +1,6 @@
 /* The table of flags and what can be done with one row of it. */
-#ifndef CHORAD_APP_FLAGS_H
-#define CHORAD_APP_FLAGS_H
+#ifndef CHORAD_CONFIG_FLAGS_H
+#define CHORAD_CONFIG_FLAGS_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -1,4 +1,5 @@
-#include "resolver.h"
+/* The system's resolver of host names. */
+#include "chorad/config.h"
 
 #include <netdb.h>
 #include <sys/socket.h>
@@ -22,4 +23,5 @@ static int resolve_host(void *arg, const char *host, char *out, size_t size)
     return rc == 0 ? 0 : ERR_NOTFOUND;
 }
 
-const struct config_resolver resolver_system = {resolve_host, NULL, ATTEMPTS};
+const struct config_resolver config_system_resolver = {resolve_host, NULL,
+                                                       ATTEMPTS};

@@ -1,7 +1,7 @@
 /* The settings that were given, as one line of the log. */
-#include "chorad/app.h"
 #include "chorad/base/log.h"
 #include "chorad/base/mem.h"
+#include "chorad/config.h"
 #include "flags.h"
 #include "gates.h"
 
@@ -87,7 +87,7 @@ static bool is_secret(const struct flag *flag)
     return strcmp(flag->name, "discovery-password") == 0;
 }
 
-void app_log_settings(struct config *config)
+void config_log_settings(struct config *config)
 {
     struct log_field fields[CONFIG_FLAGS_MAX];
     struct arena arena = {0};

@@ -1,7 +1,7 @@
 /* Single values as Go's strconv and flag packages read them, and lists of
  * strings. Pure. */
-#ifndef CHORAD_APP_VALUE_H
-#define CHORAD_APP_VALUE_H
+#ifndef CHORAD_CONFIG_VALUE_H
+#define CHORAD_CONFIG_VALUE_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -1,4 +1,5 @@
-#include "initial.h"
+/* The text of --initial-cluster. Pure. */
+#include "chorad/config.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -31,8 +32,8 @@ static int compare_members(const void *a, const void *b)
                   ((const struct config_member *)b)->name);
 }
 
-int initial_parse(const char *text, struct config_member **members, size_t *n,
-                  struct errmsg *msg)
+int config_initial_parse(const char *text, struct config_member **members,
+                         size_t *n, struct errmsg *msg)
 {
     struct config_strs pairs = {0};
     int err = 0;
@@ -55,7 +56,7 @@ int initial_parse(const char *text, struct config_member **members, size_t *n,
     }
     strs_close(&pairs);
     if (err != 0) {
-        initial_free(*members, *n);
+        config_initial_free(*members, *n);
         *members = NULL;
         *n = 0;
         return err_wrap(msg, err, "error setting up initial cluster");
@@ -67,7 +68,7 @@ int initial_parse(const char *text, struct config_member **members, size_t *n,
     return 0;
 }
 
-void initial_free(struct config_member *members, size_t n)
+void config_initial_free(struct config_member *members, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
         free(members[i].name);
@@ -76,7 +77,7 @@ void initial_free(struct config_member *members, size_t n)
     free(members);
 }
 
-char *initial_text(const struct config_member *members, size_t n)
+char *config_initial_text(const struct config_member *members, size_t n)
 {
     struct buf buf = {0};
 
@@ -92,8 +93,8 @@ char *initial_text(const struct config_member *members, size_t n)
     return (char *)buf.data;
 }
 
-const struct config_member *initial_find(const struct config_member *members,
-                                         size_t n, const char *name)
+const struct config_member *config_initial_find(
+    const struct config_member *members, size_t n, const char *name)
 {
     for (size_t i = 0; i < n; i++) {
         if (strcmp(members[i].name, name) == 0)

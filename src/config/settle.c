@@ -5,7 +5,6 @@
 #include "chorad/base/mem.h"
 #include "chorad/base/url.h"
 #include "chorad/config.h"
-#include "initial.h"
 #include "value.h"
 
 #define MS ((int64_t)1000000)
@@ -66,8 +65,8 @@ static void settle_cluster(struct config *config, const char *default_host)
     if (used)
         config_note(config, LOG_INFO, "detected default host for advertise",
                     "host", default_host);
-    (void)initial_parse(config->initial_cluster, &config->members,
-                        &config->n_members, NULL);
+    (void)config_initial_parse(config->initial_cluster, &config->members,
+                               &config->n_members, NULL);
 }
 
 static void or_default(int64_t *field, int64_t value)

@@ -9,7 +9,6 @@
 #include "chorad/base/url.h"
 #include "flags.h"
 #include "gates.h"
-#include "initial.h"
 #include "sources.h"
 #include "value.h"
 
@@ -28,7 +27,7 @@ void config_close(struct config *config)
 {
     for (size_t i = 0; i < flag_count; i++)
         flag_clear(&flag_table[i], config);
-    initial_free(config->members, config->n_members);
+    config_initial_free(config->members, config->n_members);
     for (size_t i = 0; i < config->n_notes; i++) {
         free(config->notes[i].msg);
         free(config->notes[i].key);

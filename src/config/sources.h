@@ -1,6 +1,6 @@
 /* The two places besides a file that settings come from. Pure. */
-#ifndef CHORAD_APP_SOURCES_H
-#define CHORAD_APP_SOURCES_H
+#ifndef CHORAD_CONFIG_SOURCES_H
+#define CHORAD_CONFIG_SOURCES_H
 
 #include "chorad/config.h"
 
