@@ -11,7 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define BUF_BYTES ((size_t)1024 * 1024)
+#define BUF_BYTES ((size_t)64 * 1024)
 /* A buffer that a huge entry has grown beyond this is given back. */
 #define BUF_KEEP_BYTES (4 * 1024 * 1024)
 #define SLOW_SYNC_NS UINT64_C(1000000000)
