@@ -17,6 +17,9 @@
  * is taken when they hold, "|", and those of the other. Operations: "pKEY"
  * puts, "gKEY" gets, "dKEY" and "dKEY-END" delete, "e" is none, "(...)" a
  * transaction. The key "0" stands for a zero byte. */
+/* Operations of a branch, comparisons of a transaction. */
+#define LIST_MAX 64
+
 struct parser {
     const char *at;
     struct arena *arena;
@@ -85,14 +88,15 @@ static Etcdserverpb__RequestOp *parse_op(struct parser *p)
 static void parse_ops(struct parser *p, Etcdserverpb__RequestOp ***ops,
                       size_t *n)
 {
-    size_t cap = strlen(p->at);
-
-    *ops = arena_alloc(p->arena, (cap + 1) * sizeof(**ops));
-    for (*n = 0; *p->at && *p->at != '|' && *p->at != ')';)
-        if (*p->at == ' ')
+    *ops = arena_alloc(p->arena, LIST_MAX * sizeof(**ops));
+    for (*n = 0; *p->at && *p->at != '|' && *p->at != ')';) {
+        if (*p->at == ' ') {
             p->at++;
-        else
-            (*ops)[(*n)++] = parse_op(p);
+            continue;
+        }
+        assert_true(*n < LIST_MAX);
+        (*ops)[(*n)++] = parse_op(p);
+    }
 }
 
 static Etcdserverpb__TxnRequest *parse_txn(struct parser *p)
@@ -100,12 +104,13 @@ static Etcdserverpb__TxnRequest *parse_txn(struct parser *p)
     Etcdserverpb__TxnRequest *txn = arena_alloc(p->arena, sizeof(*txn));
 
     etcdserverpb__txn_request__init(txn);
-    txn->compare = arena_alloc(p->arena, strlen(p->at) * sizeof(void *) + 8);
+    txn->compare = arena_alloc(p->arena, LIST_MAX * sizeof(void *));
     while (*p->at == 'c') {
         Etcdserverpb__Compare *c = arena_alloc(p->arena, sizeof(*c));
         etcdserverpb__compare__init(c);
         p->at++;
         c->key = parse_key(p);
+        assert_true(txn->n_compare < LIST_MAX);
         txn->compare[txn->n_compare++] = c;
         p->at += strspn(p->at, " ");
     }

@@ -12,17 +12,18 @@ static struct bytes text(const char *s)
 static uint64_t round_trip(struct listing *l)
 {
     struct buf image = make_image(l, 2);
-    struct listing found = {0};
+    static struct listing found;
     struct errmsg msg = {0};
     uint64_t pages = image.len / IMAGE_PAGE_BYTES;
-    int err = walk_both(bytes_of(image.data, image.len), &found, &msg);
+    int err;
 
+    found.buf.len = 0;
+    err = walk_both(bytes_of(image.data, image.len), &found, &msg);
     if (err != 0)
         fail_msg("%s: %s", err_name(err), msg.text);
     assert_int_equal(found.buf.len, l->buf.len);
     if (l->buf.len > 0)
         assert_memory_equal(found.buf.data, l->buf.data, l->buf.len);
-    buf_close(&found.buf);
     buf_close(&image);
     buf_close(&l->buf);
     return pages;

@@ -394,15 +394,17 @@ static void flipped_bits_are_noticed_or_harmless(void **state)
     struct listing l = {0};
     struct buf image = sample(&l);
     struct prng prng = {clock_mono_ns()};
+    struct listing found = {0};
     int refusals = 0;
 
     (void)state;
     print_message("seed %llu\n", (unsigned long long)prng.state);
     for (int i = 0; i < 3000; i++) {
         uint64_t bit = prng_below(&prng, image.len * 8);
-        struct listing found = {0};
         struct errmsg msg = {0};
         int err;
+
+        found.buf.len = 0;
 
         /* Half of them where a page's head and elements are. */
         if (i % 2 == 0)
@@ -419,9 +421,9 @@ static void flipped_bits_are_noticed_or_harmless(void **state)
             assert_true(msg.text[0] != '\0');
             refusals++;
         }
-        buf_close(&found.buf);
     }
     assert_true(refusals > 100);
+    buf_close(&found.buf);
     buf_close(&image);
     buf_close(&l.buf);
 }
