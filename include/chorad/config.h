@@ -262,8 +262,6 @@ void config_settle(struct config *config, const char *default_host);
 int config_initial_parse(const char *text, struct config_member **members,
                          size_t *n, struct errmsg *msg);
 void config_initial_free(struct config_member *members, size_t n);
-/* The same text again, sorted, in fresh memory. */
-char *config_initial_text(const struct config_member *members, size_t n);
 /* NULL when absent. */
 const struct config_member *config_initial_find(
     const struct config_member *members, size_t n, const char *name);

@@ -223,6 +223,23 @@ static bool has_double(const struct config_member *members, size_t n)
     return doubled;
 }
 
+/* --initial-cluster again, sorted, in fresh memory. */
+static char *initial_text(const struct config_member *members, size_t n)
+{
+    struct buf buf = {0};
+
+    for (size_t i = 0; i < n; i++) {
+        char *prefix = mem_printf("%s=", members[i].name);
+        char *urls = urls_join(&members[i].peer_urls, prefix);
+
+        buf_printf(&buf, "%s%s", i == 0 ? "" : ",", urls);
+        free(urls);
+        free(prefix);
+    }
+    buf_append(&buf, "", 1);
+    return (char *)buf.data;
+}
+
 static int check_members(const struct config *config,
                          const struct config_member *members, size_t n,
                          const struct config_resolver *resolver,
@@ -242,7 +259,7 @@ static int check_members(const struct config *config,
                                 &self->peer_urls, resolver, &why))
         return mismatch(config, &self->peer_urls, why.text, msg);
     if (has_double(members, n)) {
-        char *text = config_initial_text(members, n);
+        char *text = initial_text(members, n);
 
         err_set(msg, ERR_INVALID, "initial cluster %s has duplicate url", text);
         free(text);

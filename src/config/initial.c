@@ -77,22 +77,6 @@ void config_initial_free(struct config_member *members, size_t n)
     free(members);
 }
 
-char *config_initial_text(const struct config_member *members, size_t n)
-{
-    struct buf buf = {0};
-
-    for (size_t i = 0; i < n; i++) {
-        char *prefix = mem_printf("%s=", members[i].name);
-        char *urls = urls_join(&members[i].peer_urls, prefix);
-
-        buf_printf(&buf, "%s%s", i == 0 ? "" : ",", urls);
-        free(urls);
-        free(prefix);
-    }
-    buf_append(&buf, "", 1);
-    return (char *)buf.data;
-}
-
 const struct config_member *config_initial_find(
     const struct config_member *members, size_t n, const char *name)
 {
