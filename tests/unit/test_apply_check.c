@@ -13,13 +13,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Operations of a branch, comparisons of a transaction. */
+#define LIST_MAX 64
+
 /* A transaction in short: compares "cKEY", then operations of the branch that
  * is taken when they hold, "|", and those of the other. Operations: "pKEY"
  * puts, "gKEY" gets, "dKEY" and "dKEY-END" delete, "e" is none, "(...)" a
  * transaction. The key "0" stands for a zero byte. */
-/* Operations of a branch, comparisons of a transaction. */
-#define LIST_MAX 64
-
 struct parser {
     const char *at;
     struct arena *arena;

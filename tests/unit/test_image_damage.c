@@ -405,7 +405,6 @@ static void flipped_bits_are_noticed_or_harmless(void **state)
         int err;
 
         found.buf.len = 0;
-
         /* Half of them where a page's head and elements are. */
         if (i % 2 == 0)
             bit -= bit % (IMAGE_PAGE_BYTES * 8) - bit % 3200;
