@@ -1,13 +1,18 @@
 /* The services: what clients can call, and what the server in front of them
- * (chorad/rpc.h) needs to know. The table itself is rpc_services. */
+ * (chorad/rpc.h) needs to know. */
 #ifndef CHORAD_SERVICES_H
 #define CHORAD_SERVICES_H
 
 #include "chorad/node.h"
+#include "chorad/rpc.h"
+
 #include <stdbool.h>
 #include <stdint.h>
 
 struct services;
+
+/* For struct rpc_config: all of them, ended by NULL. */
+extern const struct rpc_service *const services_all[];
 
 struct services_config {
     struct node *node; /* outlives the services */
@@ -47,7 +52,6 @@ bool services_is_learner(void *ctx);
 
 /* For struct rpc_config: a token that another member has just given out may
  * have to be waited for. */
-struct rpc_call;
 bool services_admit(void *ctx, struct rpc_call *call);
 
 /* To be called about ten times a progress interval: sends the progress

@@ -169,7 +169,7 @@ static struct rpc_server *start_rpc(struct app *app)
 {
     const struct config *c = app->config;
     struct rpc_config config = {
-        .services = rpc_services,
+        .services = services_all,
         .max_recv_bytes = (uint32_t)(c->max_request_bytes + REQUEST_OVERHEAD),
         .max_concurrent_streams = c->max_concurrent_streams,
         .keepalive_min_ms = (uint64_t)c->grpc_keepalive_min_time_ns / MS_NS,

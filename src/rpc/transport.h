@@ -3,8 +3,6 @@
 #ifndef CHORAD_RPC_TRANSPORT_H
 #define CHORAD_RPC_TRANSPORT_H
 
-#include "call.h"
-
 #include "chorad/base/heap.h"
 #include "chorad/base/metrics.h"
 #include "chorad/rpc.h"

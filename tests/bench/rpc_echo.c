@@ -8,7 +8,7 @@
  *   h2load -n 500000 -c100 -m10 -d BODY -H 'content-type: application/grpc' \
  *       -H 'te: trailers' http://127.0.0.1:PORT/etcdserverpb.KV/Range
  */
-#include "rpc/call.h"
+#include "chorad/rpc.h"
 
 #include "chorad/base/check.h"
 #include "chorad/rpc.h"

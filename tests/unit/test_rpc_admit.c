@@ -1,5 +1,5 @@
 /* Calls that have to wait before they are let in. */
-#include "rpc/call.h"
+#include "chorad/rpc.h"
 #include "test_rpc_client.h"
 
 #include <pthread.h>

@@ -1,5 +1,5 @@
 /* The transport, spoken to by gRPC's own client over a socketpair. */
-#include "rpc/call.h"
+#include "chorad/rpc.h"
 #include "test_rpc_client.h"
 
 #include "chorad/base/clock.h"

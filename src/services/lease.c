@@ -258,7 +258,7 @@ static const struct rpc_method methods[] = {
     {.name = "LeaseLeases", .kind = RPC_UNARY, .open = open_leases},
 };
 
-const struct rpc_service rpc_service_lease = {
+const struct rpc_service service_lease = {
     .name = "etcdserverpb.Lease",
     .methods = methods,
     .n = sizeof(methods) / sizeof(methods[0]),

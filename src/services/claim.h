@@ -13,8 +13,8 @@
  *
  * A call that the client has given up leaves no key that it has made. A server
  * that stops leaves the keys: with its lease a client finds its place again. */
-#ifndef CHORAD_RPC_CLAIM_H
-#define CHORAD_RPC_CLAIM_H
+#ifndef CHORAD_SERVICES_CLAIM_H
+#define CHORAD_SERVICES_CLAIM_H
 
 #include "inner.h"
 #include "line.h"

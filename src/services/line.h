@@ -15,12 +15,13 @@
  *
  * A line is known up to the revision that it was scanned at, or what the shard
  * has seen since (changes.h). */
-#ifndef CHORAD_RPC_LINE_H
-#define CHORAD_RPC_LINE_H
+#ifndef CHORAD_SERVICES_LINE_H
+#define CHORAD_SERVICES_LINE_H
 
-#include "call.h"
 #include "changes.h"
+
 #include "chorad/recipe.h"
+#include "chorad/rpc.h"
 
 struct line;
 

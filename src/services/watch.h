@@ -13,14 +13,15 @@
  *          \---------------------------------------------/ |
  *                    start revision not seen yet, or none -'
  */
-#ifndef CHORAD_RPC_WATCH_H
-#define CHORAD_RPC_WATCH_H
+#ifndef CHORAD_SERVICES_WATCH_H
+#define CHORAD_SERVICES_WATCH_H
 
-#include "call.h"
 #include "changes.h"
+
 #include "chorad/base/clock.h"
 #include "chorad/base/metrics.h"
 #include "chorad/node.h"
+#include "chorad/rpc.h"
 #include "chorad/watch.h"
 
 /* A stream with that much unsent gets nothing new: its watchers fall behind

@@ -1,8 +1,8 @@
 /* Election's methods that look at who leads (observe.c). */
-#ifndef CHORAD_RPC_ELECTION_H
-#define CHORAD_RPC_ELECTION_H
+#ifndef CHORAD_SERVICES_ELECTION_H
+#define CHORAD_SERVICES_ELECTION_H
 
-#include "call.h"
+#include "chorad/rpc.h"
 
 void leader_open(struct rpc_call *call);
 void leader_drain(struct rpc_call *call);

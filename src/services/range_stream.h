@@ -1,8 +1,8 @@
 /* KV.RangeStream: a range in pieces. */
-#ifndef CHORAD_RPC_RANGE_STREAM_H
-#define CHORAD_RPC_RANGE_STREAM_H
+#ifndef CHORAD_SERVICES_RANGE_STREAM_H
+#define CHORAD_SERVICES_RANGE_STREAM_H
 
-#include "call.h"
+#include "chorad/rpc.h"
 
 void range_stream_open(struct rpc_call *call);
 void range_stream_drained(struct rpc_call *call);

@@ -8,8 +8,8 @@
  * read transaction and waits whenever a few pieces wait to be sent. One that
  * waits too long gives up, because an open read transaction keeps the store
  * from using freed pages again. */
-#ifndef CHORAD_RPC_SNAPSHOT_H
-#define CHORAD_RPC_SNAPSHOT_H
+#ifndef CHORAD_SERVICES_SNAPSHOT_H
+#define CHORAD_SERVICES_SNAPSHOT_H
 
 #include "service.h"
 

@@ -330,7 +330,7 @@ static const struct rpc_method methods[] = {
     {.name = "Compact", .kind = RPC_UNARY, .open = open_compact},
 };
 
-const struct rpc_service rpc_service_kv = {
+const struct rpc_service service_kv = {
     .name = "etcdserverpb.KV",
     .methods = methods,
     .n = sizeof(methods) / sizeof(methods[0]),

@@ -7,10 +7,10 @@
  *                | cancel    | stop: done at once, with ERR_STOPPED; the
  *                `--> done   '       thread ends later, by itself
  */
-#ifndef CHORAD_RPC_SLOW_H
-#define CHORAD_RPC_SLOW_H
+#ifndef CHORAD_SERVICES_SLOW_H
+#define CHORAD_SERVICES_SLOW_H
 
-#include "call.h"
+#include "chorad/rpc.h"
 
 struct slow_pool;
 

@@ -65,7 +65,7 @@ static const struct rpc_method methods[] = {
     {.name = "Unlock", .kind = RPC_UNARY, .open = open_unlock},
 };
 
-const struct rpc_service rpc_service_lock = {
+const struct rpc_service service_lock = {
     .name = "v3lockpb.Lock",
     .methods = methods,
     .n = sizeof(methods) / sizeof(methods[0]),

@@ -1,13 +1,12 @@
 /* What the services share. */
-#ifndef CHORAD_RPC_SERVICE_H
-#define CHORAD_RPC_SERVICE_H
-
-#include "call.h"
+#ifndef CHORAD_SERVICES_SERVICE_H
+#define CHORAD_SERVICES_SERVICE_H
 
 #include "chorad/apply.h"
 #include "chorad/auth.h"
 #include "chorad/base/err.h"
 #include "chorad/base/metrics.h"
+#include "chorad/rpc.h"
 #include "chorad/services.h"
 
 #include <pthread.h>
@@ -49,6 +48,17 @@ struct health_watch;
 struct lines;
 struct slow_pool;
 struct watch_shard;
+
+/* Each in a file of its own; services_all lists them. */
+extern const struct rpc_service service_kv;
+extern const struct rpc_service service_watch;
+extern const struct rpc_service service_lease;
+extern const struct rpc_service service_cluster;
+extern const struct rpc_service service_maintenance;
+extern const struct rpc_service service_auth;
+extern const struct rpc_service service_health;
+extern const struct rpc_service service_lock;
+extern const struct rpc_service service_election;
 
 struct services {
     struct services_config config;

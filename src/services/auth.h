@@ -1,6 +1,6 @@
 /* What the Auth service's files share. */
-#ifndef CHORAD_RPC_AUTH_H
-#define CHORAD_RPC_AUTH_H
+#ifndef CHORAD_SERVICES_AUTH_H
+#define CHORAD_SERVICES_AUTH_H
 
 #include "service.h"
 

@@ -2,7 +2,7 @@
  * to wait for it at a stop. */
 #include "chorad/base/clock.h"
 #include "chorad/base/err.h"
-#include "rpc/slow.h"
+#include "services/slow.h"
 #include "test_rpc_client.h"
 
 #include <pthread.h>

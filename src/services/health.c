@@ -170,7 +170,7 @@ static const struct rpc_method methods[] = {
      .on_done = done_watch},
 };
 
-const struct rpc_service rpc_service_health = {
+const struct rpc_service service_health = {
     .name = "grpc.health.v1.Health",
     .methods = methods,
     .n = sizeof(methods) / sizeof(methods[0]),

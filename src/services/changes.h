@@ -6,11 +6,11 @@
  * The shard has seen all changes up to `seen`. Revisions have no gaps, so that
  * it knows when some were left out because it was slow. Everything here
  * happens on the shard's thread. */
-#ifndef CHORAD_RPC_CHANGES_H
-#define CHORAD_RPC_CHANGES_H
+#ifndef CHORAD_SERVICES_CHANGES_H
+#define CHORAD_SERVICES_CHANGES_H
 
-#include "call.h"
 #include "chorad/node.h"
+#include "chorad/rpc.h"
 #include "chorad/watch.h"
 
 struct changes_follower {

@@ -6,8 +6,8 @@
  * identity goes with it there. What a call learns without a request is the keys
  * of a prefix, from line_join (line.h): in etcd that takes the permission to
  * read [prefix, end), before the key is put. */
-#ifndef CHORAD_RPC_INNER_H
-#define CHORAD_RPC_INNER_H
+#ifndef CHORAD_SERVICES_INNER_H
+#define CHORAD_SERVICES_INNER_H
 
 #include "service.h"
 

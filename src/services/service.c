@@ -14,6 +14,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+const struct rpc_service *const services_all[] = {
+    &service_kv,          &service_watch, &service_lease,  &service_cluster,
+    &service_maintenance, &service_auth,  &service_health, &service_lock,
+    &service_election,    NULL,
+};
+
 struct services *services_open(const struct services_config *config)
 {
     struct services *services = mem_zalloc(sizeof(*services));

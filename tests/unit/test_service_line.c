@@ -4,9 +4,9 @@
 
 #include "chorad/base/check.h"
 #include "node/node.h"
-#include "rpc/line.h"
-#include "rpc/service.h"
 #include "rpc/transport.h"
+#include "services/line.h"
+#include "services/service.h"
 
 #define KEYS 12
 #define GUESTS 24

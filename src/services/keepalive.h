@@ -1,8 +1,8 @@
 /* Lease.LeaseKeepAlive. */
-#ifndef CHORAD_RPC_KEEPALIVE_H
-#define CHORAD_RPC_KEEPALIVE_H
+#ifndef CHORAD_SERVICES_KEEPALIVE_H
+#define CHORAD_SERVICES_KEEPALIVE_H
 
-#include "call.h"
+#include "chorad/rpc.h"
 
 void keepalive_open(struct rpc_call *call);
 void keepalive_message(struct rpc_call *call, struct bytes message);

@@ -347,7 +347,7 @@ static const struct rpc_method methods[] = {
     {.name = "Downgrade", .kind = RPC_UNARY, .open = open_downgrade},
 };
 
-const struct rpc_service rpc_service_maintenance = {
+const struct rpc_service service_maintenance = {
     .name = "etcdserverpb.Maintenance",
     .methods = methods,
     .n = sizeof(methods) / sizeof(methods[0]),

@@ -401,7 +401,7 @@ static const struct rpc_method methods[] = {
     },
 };
 
-const struct rpc_service rpc_service_watch = {
+const struct rpc_service service_watch = {
     .name = "etcdserverpb.Watch",
     .methods = methods,
     .n = 1,

@@ -1,6 +1,6 @@
 /* A call's work on a password: bcrypt, on a thread of its own. */
-#ifndef CHORAD_RPC_SECRET_H
-#define CHORAD_RPC_SECRET_H
+#ifndef CHORAD_SERVICES_SECRET_H
+#define CHORAD_SERVICES_SECRET_H
 
 #include "service.h"
 #include "slow.h"

@@ -83,7 +83,7 @@ static const struct rpc_method methods[] = {
      .open = open_role_revoke},
 };
 
-const struct rpc_service rpc_service_auth = {
+const struct rpc_service service_auth = {
     .name = "etcdserverpb.Auth",
     .methods = methods,
     .n = sizeof(methods) / sizeof(methods[0]),

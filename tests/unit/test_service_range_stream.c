@@ -6,7 +6,7 @@
 
 #include <cmocka.h>
 
-#include "rpc/range_stream.h"
+#include "services/range_stream.h"
 
 #define TARGET 1000
 

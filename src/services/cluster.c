@@ -306,7 +306,7 @@ static const struct rpc_method methods[] = {
     {.name = "MemberPromote", .kind = RPC_UNARY, .open = open_member_promote},
 };
 
-const struct rpc_service rpc_service_cluster = {
+const struct rpc_service service_cluster = {
     .name = "etcdserverpb.Cluster",
     .methods = methods,
     .n = sizeof(methods) / sizeof(methods[0]),

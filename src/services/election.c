@@ -184,7 +184,7 @@ static const struct rpc_method methods[] = {
     {.name = "Resign", .kind = RPC_UNARY, .open = open_resign},
 };
 
-const struct rpc_service rpc_service_election = {
+const struct rpc_service service_election = {
     .name = "v3electionpb.Election",
     .methods = methods,
     .n = sizeof(methods) / sizeof(methods[0]),
