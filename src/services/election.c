@@ -76,17 +76,26 @@ static void step_granted(struct inner *inner, int err, struct bytes answer)
 }
 
 /* As in etcd a leader without a lease gets one, even in order to resign. */
-static void start_step(struct step *step)
+static void start_step(struct rpc_call *call,
+                       const V3electionpb__LeaderKey *leader,
+                       struct bytes value, void (*run)(struct step *step))
 {
-    if (!step->leader) {
-        inner_fail(step->call, ERR_LEADER_MISSING);
+    struct step *step;
+
+    if (!leader) {
+        inner_fail(call, ERR_LEADER_MISSING);
         return;
     }
-    step->lease = step->leader->lease;
+    step = arena_zalloc(&call->arena, sizeof(*step));
+    step->call = call;
+    step->leader = leader;
+    step->lease = leader->lease;
+    step->run = run;
+    step->value = value;
     if (step->lease == 0)
-        inner_grant(&step->inner, step->call, &step->lease, step_granted);
+        inner_grant(&step->inner, call, &step->lease, step_granted);
     else
-        step->run(step);
+        run(step);
 }
 
 static void proclaimed(struct inner *inner, int err, struct bytes answer)
@@ -116,16 +125,9 @@ static void open_proclaim(struct rpc_call *call)
 {
     const V3electionpb__ProclaimRequest *req =
         service_unpack(call, &v3electionpb__proclaim_request__descriptor);
-    struct step *step;
 
-    if (!req)
-        return;
-    step = arena_zalloc(&call->arena, sizeof(*step));
-    step->call = call;
-    step->leader = req->leader;
-    step->value = bytes_from(req->value);
-    step->run = run_proclaim;
-    start_step(step);
+    if (req)
+        start_step(call, req->leader, bytes_from(req->value), run_proclaim);
 }
 
 /* Whether or not there was something to resign from. */
@@ -154,15 +156,9 @@ static void open_resign(struct rpc_call *call)
 {
     const V3electionpb__ResignRequest *req =
         service_unpack(call, &v3electionpb__resign_request__descriptor);
-    struct step *step;
 
-    if (!req)
-        return;
-    step = arena_zalloc(&call->arena, sizeof(*step));
-    step->call = call;
-    step->leader = req->leader;
-    step->run = run_resign;
-    start_step(step);
+    if (req)
+        start_step(call, req->leader, bytes_of(NULL, 0), run_resign);
 }
 
 static const struct rpc_method methods[] = {

@@ -19,37 +19,30 @@ int service_identify(const struct rpc_call *call, struct auth_who *who)
     return 0;
 }
 
-static bool answered(struct rpc_call *call, int err)
+static bool require(struct rpc_call *call, bool root)
 {
+    struct auth *auth = services_of(call)->auth;
+    struct auth_who who;
+    int err;
+
+    if (!service_auth_on(call))
+        return true;
+    err = service_identify(call, &who);
+    if (err == 0)
+        err = root ? auth_may_manage(auth, &who) : auth_is_somebody(auth, &who);
     if (err != 0)
         rpc_fail(call, err);
-    return err != 0;
+    return err == 0;
 }
 
 bool service_require_user(struct rpc_call *call)
 {
-    struct auth_who who;
-    int err;
-
-    if (!service_auth_on(call))
-        return true;
-    err = service_identify(call, &who);
-    if (err == 0)
-        err = auth_is_somebody(services_of(call)->auth, &who);
-    return !answered(call, err);
+    return require(call, false);
 }
 
 bool service_require_root(struct rpc_call *call)
 {
-    struct auth_who who;
-    int err;
-
-    if (!service_auth_on(call))
-        return true;
-    err = service_identify(call, &who);
-    if (err == 0)
-        err = auth_may_manage(services_of(call)->auth, &who);
-    return !answered(call, err);
+    return require(call, true);
 }
 
 /* ---- a token that isn't known yet ----------------------------------------
