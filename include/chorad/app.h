@@ -7,8 +7,10 @@
 
 #include "chorad/config.h"
 
-/* Runs the member until SIGTERM or SIGINT and returns the exit code. The
- * settings have been loaded, settled and checked, the log is set up. */
+/* Runs the member until SIGTERM or SIGINT and returns the exit code: 0, as it
+ * has stopped in order, because it was asked to. docs/operations.md says which
+ * signals do what, and why it doesn't end itself by the signal. The settings
+ * have been loaded, settled and checked, the log is set up. */
 int app_run(const struct config *config);
 
 /* Sets level, format and outputs of the log; ERR_* with a text when an output

@@ -9,6 +9,7 @@
 #include "chorad/node.h"
 #include "chorad/rpc.h"
 #include "chorad/services.h"
+#include "signals.h"
 
 #include <signal.h>
 #include <stdlib.h>
@@ -18,14 +19,17 @@
 #define MS_NS UINT64_C(1000000)
 /* Calls in flight get that long when the member stops. */
 #define DRAIN_MS 1000
+/* A Ctrl-C that follows another that soon is the same one: the terminal's, and
+ * a wrapper's that passes it on. */
+#define SAME_SIGNAL_MS 1000
+/* Added to the signal it is the exit code of a stop that was cut short. */
+#define EXIT_SIGNAL 128
 #define REQUEST_OVERHEAD (UINT64_C(512) * 1024)
-
-enum { SIGNALS = 2 };
 
 struct app {
     const struct config *config;
     uv_loop_t loop;
-    uv_signal_t signals[SIGNALS];
+    struct signals signals;
     uv_timer_t watch_tick;
     uv_timer_t leader_tick;
     unsigned leaderless; /* ticks in a row */
@@ -42,6 +46,7 @@ struct app {
     struct node_transfer handing_over;
     bool discovering; /* its first start, not done yet */
     bool stopping;
+    uint64_t stopping_ms; /* since when, by the loop */
 };
 
 /* ---- settings ---- */
@@ -325,8 +330,6 @@ static void on_http_closed(void *arg)
 
     services_close(app->services);
     node_close(app->node, on_node_closed, app);
-    for (int i = 0; i < SIGNALS; i++)
-        close_handle((uv_handle_t *)&app->signals[i]);
 }
 
 static void stop_rpc(uv_work_t *work)
@@ -370,6 +373,7 @@ static void stop_serving(struct node_transfer *transfer)
 static void begin_stop(struct app *app)
 {
     app->stopping = true;
+    app->stopping_ms = uv_now(&app->loop);
     (void)app_notify("STOPPING=1");
     app->handing_over.done = stop_serving;
     node_hand_over(app->node, &app->handing_over);
@@ -388,14 +392,27 @@ static void on_removed(void *arg)
     begin_stop(app);
 }
 
-static void on_signal(uv_signal_t *handle, int signum)
+/* Somebody at a terminal is tired of waiting; what is acknowledged is on disk.
+ * Whoever sends SIGTERM again has SIGKILL for that. */
+static void on_stop_again(const struct app *app, int signum)
 {
-    struct app *app = handle->data;
+    if (signum == SIGINT &&
+        uv_now(&app->loop) - app->stopping_ms >= SAME_SIGNAL_MS) {
+        log_warn("stopping at once on a second signal",
+                 LOG_STR("signal", strsignal(signum)));
+        _exit(EXIT_SIGNAL + signum);
+    }
+    log_info("received another signal; still shutting down",
+             LOG_STR("signal", strsignal(signum)));
+}
+
+static void on_stop(void *arg, int signum)
+{
+    struct app *app = arg;
 
     if (app->stopping) {
-        log_warn("stopping at once on a second signal",
-                 LOG_I64("signal", signum));
-        _exit(1);
+        on_stop_again(app, signum);
+        return;
     }
     log_info("received signal; shutting down",
              LOG_STR("signal", strsignal(signum)));
@@ -434,15 +451,10 @@ static void start_timer(struct app *app, uv_timer_t *timer, uv_timer_cb tick,
 
 static void start_handles(struct app *app)
 {
-    static const int signums[SIGNALS] = {SIGTERM, SIGINT};
     uint64_t every_ms =
         (uint64_t)app->config->watch_progress_notify_interval_ns / MS_NS / 10;
 
-    for (int i = 0; i < SIGNALS; i++) {
-        CHECK(uv_signal_init(&app->loop, &app->signals[i]) == 0);
-        app->signals[i].data = app;
-        CHECK(uv_signal_start(&app->signals[i], on_signal, signums[i]) == 0);
-    }
+    signals_listen(&app->signals, &app->loop, on_stop, app);
     start_timer(app, &app->watch_tick, on_watch_tick,
                 every_ms < 10 ? 10 : every_ms);
     start_timer(app, &app->leader_tick, on_leader_tick,
@@ -475,7 +487,7 @@ int app_run(const struct config *config)
     struct app app = {.config = config};
     struct errmsg msg = {""};
 
-    signal(SIGPIPE, SIG_IGN);
+    signals_begin();
     log_info("starting chorad", LOG_STR("version", CHORAD_VERSION),
              LOG_STR("etcd-version", CONFIG_ETCD_VERSION),
              LOG_STR("name", config->name),
@@ -487,6 +499,10 @@ int app_run(const struct config *config)
                   LOG_STR("error", msg.text));
     start_handles(&app);
     CHECK(uv_run(&app.loop, UV_RUN_DEFAULT) == 0);
+    /* All else is closed: a signal may cut the rest short, but not before. */
+    signals_close(&app.signals);
+    CHECK(uv_run(&app.loop, UV_RUN_DEFAULT) == 0);
+    signals_begin();
     CHECK(uv_loop_close(&app.loop) == 0);
     free(app.peer_urls);
     free(app.client_urls);
