@@ -44,9 +44,10 @@ uint64_t front_raise_fd_limit(void);
 struct front *front_open(const struct front_config *config);
 
 /* Listens on "http://host:port", "unix://path" (a socket file left behind is
- * replaced). Port 0 takes a free one. ERR_INVALID for what isn't such a URL,
- * ERR_UNSUPPORTED for https and unixs, ERR_IO, ERR_BUSY (the address is in
- * use) with a text. */
+ * replaced). "0.0.0.0" and no host take IPv4 and IPv6, where the machine has
+ * it; so does "::", which needs it. Port 0 takes a free one. ERR_INVALID for
+ * what isn't such a URL, ERR_UNSUPPORTED for https and unixs, ERR_IO, ERR_BUSY
+ * (the address is in use) with a text. */
 int front_listen(struct front *front, const char *url,
                  const struct front_target *target, struct errmsg *msg);
 

@@ -100,6 +100,26 @@ static int resolve(const char *host, struct front_address *out,
     return 0;
 }
 
+/* "0.0.0.0", and no host at all, mean every address that the machine has, of
+ * both families, as Go has it; so do their forms in IPv6. "::" takes both by
+ * itself, but whoever writes that wants IPv6. */
+static void take_either(struct front_address *address)
+{
+    const struct sockaddr_in *in = &address->u.in;
+    const struct in6_addr *addr6 = &address->u.in6.sin6_addr;
+    bool all = address->u.any.sa_family == AF_INET
+                   ? in->sin_addr.s_addr == htonl(INADDR_ANY)
+                   : IN6_IS_ADDR_V4MAPPED(addr6) && addr6->s6_addr32[3] == 0;
+
+    if (!all)
+        return;
+    memset(&address->u, 0, sizeof(address->u));
+    address->u.in6.sin6_family = AF_INET6;
+    address->u.in6.sin6_addr = in6addr_any;
+    address->len = sizeof(address->u.in6);
+    address->either = true;
+}
+
 static int tcp_address(const char *url, const char *at,
                        struct front_address *out, struct errmsg *msg)
 {
@@ -111,13 +131,14 @@ static int tcp_address(const char *url, const char *at,
     if (!split_host(at, host, sizeof(host), &port_text) ||
         !parse_port(port_text, &port))
         return bad_url(msg, url);
-    rv = resolve(host[0] != '\0' ? host : "::", out, msg);
+    rv = resolve(host[0] != '\0' ? host : "0.0.0.0", out, msg);
     if (rv != 0)
         return rv;
+    take_either(out);
     if (out->u.any.sa_family == AF_INET6)
-        ((struct sockaddr_in6 *)&out->u.storage)->sin6_port = htons(port);
+        out->u.in6.sin6_port = htons(port);
     else
-        ((struct sockaddr_in *)&out->u.storage)->sin_port = htons(port);
+        out->u.in.sin_port = htons(port);
     (void)snprintf(out->text, sizeof(out->text),
                    strchr(host, ':') != NULL ? "[%s]:%u" : "%s:%u", host, port);
     return 0;

@@ -7,6 +7,7 @@
 #include "chorad/base/heap.h"
 #include "chorad/base/queue.h"
 
+#include <netinet/in.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
@@ -15,9 +16,14 @@ struct front_address {
     union {
         struct sockaddr any;
         struct sockaddr_storage storage;
+        struct sockaddr_in in;
+        struct sockaddr_in6 in6;
         struct sockaddr_un un;
     } u;
     socklen_t len;
+    /* The address is "::" and stands for all there are: where there is no
+     * IPv6, those of IPv4 are all. */
+    bool either;
     char text[128]; /* "127.0.0.1:2379", or the path */
 };
 

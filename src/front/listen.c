@@ -45,27 +45,25 @@ static void remove_old_socket(const char *path)
         (void)unlink(path);
 }
 
-int front_bind(const struct front_address *address, bool reuse_port,
-               bool reuse_address, struct errmsg *msg)
+/* -1 with errno, and the step that has failed. */
+static int open_listener(const struct front_address *address, bool reuse_port,
+                         bool reuse_address, const char **step)
 {
-    bool is_unix = address->u.any.sa_family == AF_UNIX;
-    const char *net = is_unix ? "unix" : "tcp";
-    const char *step = "socket";
     int err;
-    int fd = socket(address->u.any.sa_family,
-                    SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    int fd;
 
+    *step = "socket";
+    fd = socket(address->u.any.sa_family,
+                SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0)
-        goto err;
-    if (is_unix)
-        remove_old_socket(address->u.un.sun_path);
-    step = "setsockopt";
+        return -1;
+    *step = "setsockopt";
     if (set_options(fd, address, reuse_port, reuse_address) != 0)
         goto err_after_socket;
-    step = "bind";
+    *step = "bind";
     if (bind(fd, &address->u.any, address->len) != 0)
         goto err_after_socket;
-    step = "listen";
+    *step = "listen";
     if (listen(fd, BACKLOG) != 0)
         goto err_after_socket;
     return fd;
@@ -74,7 +72,39 @@ err_after_socket:
     err = errno;
     (void)close(fd);
     errno = err;
-err:
+    return -1;
+}
+
+/* "0.0.0.0" and the port of the address, which is of IPv6. */
+static struct front_address all_of_ipv4(const struct front_address *address)
+{
+    struct front_address all = {.len = sizeof(struct sockaddr_in)};
+
+    all.u.in.sin_family = AF_INET;
+    all.u.in.sin_port = address->u.in6.sin6_port;
+    all.u.in.sin_addr.s_addr = htonl(INADDR_ANY);
+    return all;
+}
+
+int front_bind(const struct front_address *address, bool reuse_port,
+               bool reuse_address, struct errmsg *msg)
+{
+    bool is_unix = address->u.any.sa_family == AF_UNIX;
+    const char *net = is_unix ? "unix" : "tcp";
+    const char *step;
+    int fd;
+
+    if (is_unix)
+        remove_old_socket(address->u.un.sun_path);
+    fd = open_listener(address, reuse_port, reuse_address, &step);
+    /* A kernel without IPv6, or one that doesn't let it have IPv4 as well. */
+    if (fd < 0 && address->either && errno != EADDRINUSE && errno != EACCES) {
+        const struct front_address ipv4 = all_of_ipv4(address);
+
+        fd = open_listener(&ipv4, reuse_port, reuse_address, &step);
+    }
+    if (fd >= 0)
+        return fd;
     if (errno == EADDRINUSE)
         return err_set(msg, ERR_BUSY,
                        "listen %s %s: %s: address already in use", net,

@@ -1,4 +1,5 @@
 #include "conn.h"
+#include "chorad/base/address.h"
 #include "chorad/base/check.h"
 #include "chorad/base/queue.h"
 #include "conn_private.h"
@@ -249,25 +250,6 @@ struct conn *conn_alloc(struct net *net)
     conn->tcp.data = conn;
     conn->timer.due = on_timer;
     return conn;
-}
-
-static const char *address_text(const struct sockaddr_storage *address,
-                                char *out, size_t size)
-{
-    char host[INET6_ADDRSTRLEN];
-
-    if (address->ss_family == AF_INET6) {
-        const struct sockaddr_in6 *in6 = (const void *)address;
-        (void)uv_ip6_name(in6, host, sizeof(host));
-        (void)snprintf(out, size, "[%s]:%u", host, ntohs(in6->sin6_port));
-    } else if (address->ss_family == AF_INET) {
-        const struct sockaddr_in *in4 = (const void *)address;
-        (void)uv_ip4_name(in4, host, sizeof(host));
-        (void)snprintf(out, size, "%s:%u", host, ntohs(in4->sin_port));
-    } else {
-        (void)snprintf(out, size, "@");
-    }
-    return out;
 }
 
 void conn_set_up(struct conn *conn)

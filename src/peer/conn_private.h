@@ -2,6 +2,7 @@
 #ifndef CHORAD_PEER_CONN_PRIVATE_H
 #define CHORAD_PEER_CONN_PRIVATE_H
 
+#include "chorad/base/address.h"
 #include "conn.h"
 
 struct conn {
@@ -20,7 +21,7 @@ struct conn {
     bool reading;
     bool writing;
     bool ended;
-    char remote[64];
+    char remote[ADDRESS_TEXT_MAX];
 };
 
 /* A handle without a socket. */

@@ -1,38 +1,19 @@
 /* Where a call comes from. gRPC knows a handed-over connection by its number
  * only, so the kernel is asked. */
+#include "chorad/base/address.h"
 #include "transport.h"
 
-#include <arpa/inet.h>
 #include <grpc/support/alloc.h>
-#include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-
-static char *address_text(const struct sockaddr_storage *addr)
-{
-    char host[INET6_ADDRSTRLEN] = "";
-
-    if (addr->ss_family == AF_INET) {
-        const struct sockaddr_in *in = (const void *)addr;
-
-        (void)inet_ntop(AF_INET, &in->sin_addr, host, sizeof(host));
-        return mem_printf("%s:%u", host, ntohs(in->sin_port));
-    }
-    if (addr->ss_family == AF_INET6) {
-        const struct sockaddr_in6 *in6 = (const void *)addr;
-
-        (void)inet_ntop(AF_INET6, &in6->sin6_addr, host, sizeof(host));
-        return mem_printf("[%s]:%u", host, ntohs(in6->sin6_port));
-    }
-    return mem_strdup("@");
-}
 
 const char *rpc_peer(struct rpc_call *pub)
 {
     struct call *call = call_of(pub);
     struct sockaddr_storage addr = {0};
     socklen_t len = sizeof(addr);
+    char remote[ADDRESS_TEXT_MAX];
     char *text;
     char *end;
     long fd = -1;
@@ -44,7 +25,7 @@ const char *rpc_peer(struct rpc_call *pub)
         fd = strtol(text + 3, &end, 10);
     gpr_free(text);
     if (fd >= 0 && getpeername((int)fd, (struct sockaddr *)&addr, &len) == 0)
-        call->peer = address_text(&addr);
+        call->peer = mem_strdup(address_text(&addr, remote, sizeof(remote)));
     else
         call->peer = mem_strdup("unknown");
     return call->peer;

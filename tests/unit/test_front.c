@@ -6,18 +6,25 @@
 #include "chorad/base/mem.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -383,31 +390,125 @@ static void test_bad_urls(void **state)
     free(url);
 }
 
-static void test_ipv6(void **state)
+static bool has_ipv6(void)
 {
-    struct fixture *f = *state;
     struct sockaddr_in6 addr = {.sin6_family = AF_INET6,
                                 .sin6_addr = IN6ADDR_LOOPBACK_INIT};
     int fd = socket(AF_INET6, SOCK_STREAM, 0);
-    int both;
+    bool has = fd >= 0 && bind(fd, (struct sockaddr *)&addr, sizeof(addr)) == 0;
+
+    (void)close(fd);
+    return has;
+}
+
+/* -1 if it is refused. */
+static int connect_port6(uint16_t port)
+{
+    struct sockaddr_in6 addr = {.sin6_family = AF_INET6,
+                                .sin6_port = htons(port),
+                                .sin6_addr = IN6ADDR_LOOPBACK_INIT};
+    int fd = socket(AF_INET6, SOCK_STREAM, 0);
+
+    CHECK(fd >= 0);
+    if (connect(fd, (struct sockaddr *)&addr, sizeof(addr)) == 0)
+        return fd;
+    (void)close(fd);
+    return -1;
+}
+
+/* The connection is handed over, as what its first bytes say. */
+static void assert_taken(struct fixture *f, int fd)
+{
+    unsigned before = f->rpc;
+
+    assert_true(fd >= 0);
+    send_text(fd, PREFACE);
+    run_until(f, &f->rpc, before + 1, 2000);
+    assert_handed(f, PREFACE);
+    (void)close(fd);
+}
+
+static void test_all_addresses(void **state)
+{
+    static const char *const urls[] = {"http://[::]:0", "http://0.0.0.0:0",
+                                       "http://:0",
+                                       "http://[::ffff:0.0.0.0]:0"};
+    struct fixture *f = *state;
 
     open_front(f, &(struct front_config){0});
-    if (fd < 0 || bind(fd, (struct sockaddr *)&addr, sizeof(addr)) != 0)
+    if (!has_ipv6())
         skip();
-    (void)close(fd);
-    listen_both(f, "http://[::]:0");
-    addr.sin6_port = htons(front_port(f->front, 0));
-    fd = socket(AF_INET6, SOCK_STREAM, 0);
-    CHECK(connect(fd, (struct sockaddr *)&addr, sizeof(addr)) == 0);
-    send_text(fd, PREFACE);
+    for (size_t i = 0; i < sizeof(urls) / sizeof(urls[0]); i++) {
+        listen_both(f, urls[i]);
+        assert_taken(f, connect_port6(front_port(f->front, i)));
+        assert_taken(f, connect_port(front_port(f->front, i)));
+    }
+}
+
+static void test_one_family(void **state)
+{
+    struct fixture *f = *state;
+
+    open_front(f, &(struct front_config){0});
+    if (!has_ipv6())
+        skip();
+    listen_both(f, "http://127.0.0.1:0");
+    assert_int_equal(connect_port6(front_port(f->front, 0)), -1);
+    assert_taken(f, connect_port(front_port(f->front, 0)));
+    listen_both(f, "http://[::1]:0");
+    assert_taken(f, connect_port6(front_port(f->front, 1)));
+}
+
+/* Sockets of IPv6 can't be had any more by this process. */
+static void lose_ipv6(void)
+{
+    struct sock_filter code[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_socket, 0, 3),
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS,
+                 offsetof(struct seccomp_data, args[0])),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, AF_INET6, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EAFNOSUPPORT),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    const struct sock_fprog program = {sizeof(code) / sizeof(code[0]), code};
+
+    CHECK(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0);
+    CHECK(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0);
+}
+
+/* In a process of its own; each step that fails has its exit code. */
+static int listen_without_ipv6(struct fixture *f)
+{
+    const struct front_target both = {on_rpc, on_http, f};
+    struct errmsg msg = {""};
+
+    lose_ipv6();
+    if (socket(AF_INET6, SOCK_STREAM, 0) >= 0)
+        return 1;
+    if (front_listen(f->front, "http://0.0.0.0:0", &both, &msg) != 0)
+        return 2;
+    send_text(connect_port(front_port(f->front, 0)), PREFACE);
     run_until(f, &f->rpc, 1, 2000);
-    assert_handed(f, PREFACE);
-    both = connect_port(front_port(f->front, 0));
-    send_text(both, PREFACE);
-    run_until(f, &f->rpc, 2, 2000);
-    assert_handed(f, PREFACE);
-    (void)close(fd);
-    (void)close(both);
+    if (f->rpc != 1)
+        return 3;
+    return front_listen(f->front, "http://[::]:0", &both, &msg) == 0 ? 4 : 0;
+}
+
+static void test_without_ipv6(void **state)
+{
+    struct fixture *f = *state;
+    int status;
+    pid_t pid;
+
+    open_front(f, &(struct front_config){0});
+    pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0)
+        _exit(listen_without_ipv6(f));
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 0);
 }
 
 int main(void)
@@ -422,7 +523,9 @@ int main(void)
         TEST(test_one_target),
         TEST(test_unix),
         TEST(test_bad_urls),
-        TEST(test_ipv6),
+        TEST(test_all_addresses),
+        TEST(test_one_family),
+        TEST(test_without_ipv6),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
