@@ -162,8 +162,9 @@ static int on_head(void *arg)
     visit_judge(visit);
     if (visit->refused)
         return wire_has_body(&visit->reader) ? ERR_CANCELED : 0;
+    /* Who speaks HTTP/1.0 would take it for the answer. */
     if (wire_value(&visit->reader, WIRE_EXPECT)[0] != '\0' &&
-        wire_has_body(&visit->reader)) {
+        visit->reader.parser.http_minor > 0 && wire_has_body(&visit->reader)) {
         static char go_on[] = "HTTP/1.1 100 Continue\r\n\r\n";
         uv_buf_t piece = uv_buf_init(go_on, sizeof(go_on) - 1);
         (void)conn_write(visit->conn, &piece, 1);
@@ -227,13 +228,18 @@ void visit_refuse(struct visit *visit, unsigned status, const char *text)
     visit->refused_text = text;
 }
 
+static void cancel_download(struct visit *visit)
+{
+    if (visit->download)
+        download_cancel(visit->download);
+    visit->download = NULL;
+}
+
 static void answer_refused(struct visit *visit)
 {
     struct buf body = {0};
 
-    if (visit->download)
-        download_cancel(visit->download);
-    visit->download = NULL;
+    cancel_download(visit);
     /* Its sender looks for this one in JSON. */
     if (visit->refused == 403) {
         buf_printf(&body, "{\"message\":\"%s\"}", visit->refused_text);
@@ -267,6 +273,32 @@ static void answered(struct visit *visit)
     conn_pause(visit->conn, false);
 }
 
+/* What is in `answer`. */
+static void send_answer(struct visit *visit)
+{
+    uv_buf_t piece =
+        uv_buf_init((char *)visit->answer.data, (unsigned)visit->answer.len);
+    int rc = conn_is_writing(visit->conn) ? UV_EBUSY
+                                          : conn_write(visit->conn, &piece, 1);
+
+    if (rc < 0)
+        close_visit(visit);
+    else if (rc == 0)
+        answered(visit);
+    if (!visit->driving)
+        drive(visit);
+}
+
+/* It can't be read: there is no telling where the next one would begin. */
+static void answer_fault(struct visit *visit)
+{
+    cancel_download(visit);
+    visit->keep_alive = false;
+    visit->state = VISIT_ANSWERING;
+    wire_put_fault(&visit->answer, visit->reader.fault);
+    send_answer(visit);
+}
+
 void visit_answer(struct visit *visit, unsigned status,
                   const char *content_type, struct bytes body)
 {
@@ -280,8 +312,6 @@ void visit_answer(struct visit *visit, unsigned status,
         .with_version = visit->purpose == VISIT_STREAM,
         .head_only = strcmp(wire_method(&visit->reader), "HEAD") == 0,
     };
-    uv_buf_t piece;
-    int rc;
 
     /* What is left of a request that isn't whole can't be told from the next
      * one. */
@@ -289,16 +319,7 @@ void visit_answer(struct visit *visit, unsigned status,
     visit->state = VISIT_ANSWERING;
     answer.keep_alive = visit->keep_alive;
     wire_put_answer(&visit->answer, &visit->peers->self, &answer);
-    piece =
-        uv_buf_init((char *)visit->answer.data, (unsigned)visit->answer.len);
-    rc = conn_is_writing(visit->conn) ? UV_EBUSY
-                                      : conn_write(visit->conn, &piece, 1);
-    if (rc < 0)
-        close_visit(visit);
-    else if (rc == 0)
-        answered(visit);
-    if (!visit->driving)
-        drive(visit);
+    send_answer(visit);
 }
 
 static void on_written(void *arg)
@@ -332,8 +353,7 @@ static size_t read_request(struct visit *visit, struct bytes in)
     if (visit->refused && (rc < 0 || visit->reader.whole)) {
         answer_refused(visit);
     } else if (rc < 0) {
-        visit_refuse(visit, 400, "400 Bad Request");
-        answer_refused(visit);
+        answer_fault(visit);
     } else if (visit->reader.whole) {
         visit->state = VISIT_WAITING;
         /* Nobody is waited for while we work. */

@@ -20,7 +20,7 @@ static int hex_digit(char c)
  * written: no route has them. */
 static void decode_path(struct visit *visit)
 {
-    const char *p = wire_value(&visit->reader, WIRE_PATH);
+    const char *p = wire_path(&visit->reader);
     char *out = (char *)buf_reserve(&visit->path, strlen(p) + 1);
     size_t n = 0;
 

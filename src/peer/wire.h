@@ -31,6 +31,8 @@ enum wire_field {
     WIRE_PEER_URLS,
     WIRE_AUTHORIZATION,
     WIRE_EXPECT,
+    WIRE_HOST,
+    WIRE_TRANSFER_ENCODING,
     WIRE_FIELDS,
 };
 
@@ -44,6 +46,13 @@ struct wire_events {
     int (*whole)(void *arg);
 };
 
+/* Why a request isn't taken at all: it is answered so, in plain text, and
+ * nothing more is read from its connection. */
+struct wire_fault {
+    const char *status; /* "501 Not Implemented" */
+    const char *text;
+};
+
 struct wire_reader {
     http_parser parser;
     const struct wire_events *events;
@@ -51,15 +60,19 @@ struct wire_reader {
     struct buf text; /* what was kept, each ended by a zero byte */
     size_t at[WIRE_FIELDS];
     bool has[WIRE_FIELDS];
+    bool again[WIRE_FIELDS]; /* it has come more than once */
     int field; /* whose value is being read; WIRE_FIELDS: nobody's */
     bool in_name;
     char name[32];
     size_t name_len;
-    bool begun; /* bytes of a message have come */
+    bool spaced_name; /* a name had white space in it */
+    bool too_long;    /* more than is kept */
+    bool begun;       /* bytes of a message have come */
     bool head_done;
     bool whole;
-    bool keep_alive; /* another message may follow this one */
-    int stopped;     /* what an event has answered */
+    bool keep_alive;                /* another message may follow this one */
+    int stopped;                    /* what an event has answered */
+    const struct wire_fault *fault; /* of a request that is malformed */
 };
 
 void wire_reader_init(struct wire_reader *r, enum http_parser_type type,
@@ -67,7 +80,8 @@ void wire_reader_init(struct wire_reader *r, enum http_parser_type type,
 void wire_reader_close(struct wire_reader *r);
 
 /* Reads until the bytes are used up, a message is whole or an event ends it.
- * ERR_MALFORMED, or what the event said: no more may be read. */
+ * ERR_MALFORMED, with a request's `fault`, or what the event said: no more may
+ * be read. */
 int wire_read(struct wire_reader *r, struct bytes in, size_t *used);
 /* The connection has ended: a message without a length is whole now. */
 void wire_read_end(struct wire_reader *r);
@@ -81,6 +95,9 @@ static inline const char *wire_method(const struct wire_reader *r)
 {
     return http_method_str((enum http_method)r->parser.method);
 }
+/* A request's path with its query, also of one that was written for a proxy:
+ * "http://host/path". */
+const char *wire_path(const struct wire_reader *r);
 /* Something follows the head. */
 bool wire_has_body(const struct wire_reader *r);
 
@@ -94,6 +111,16 @@ int wire_check_sender(const struct wire_identity *self,
 /* etcd's texts for these two. */
 #define WIRE_INCOMPATIBLE "incompatible version"
 #define WIRE_CLUSTER_MISMATCH "cluster ID mismatch"
+
+/* ---- wire_head.c: requests that aren't taken ------------------------------
+ */
+
+/* Of a head that is there; NULL: it is taken. */
+const struct wire_fault *wire_head_fault(const struct wire_reader *r);
+/* Of a request that can't be read, at whatever place. */
+const struct wire_fault *wire_error_fault(const struct wire_reader *r,
+                                          enum http_errno error);
+void wire_put_fault(struct buf *out, const struct wire_fault *fault);
 
 /* ---- writing ------------------------------------------------------------- */
 

@@ -16,6 +16,8 @@ static const char *const names[WIRE_FIELDS] = {
     [WIRE_PEER_URLS] = "X-PeerURLs",
     [WIRE_AUTHORIZATION] = "Authorization",
     [WIRE_EXPECT] = "Expect",
+    [WIRE_HOST] = "Host",
+    [WIRE_TRANSFER_ENCODING] = "Transfer-Encoding",
 };
 
 static struct wire_reader *reader_of(const http_parser *parser)
@@ -32,6 +34,7 @@ static void begin_value(struct wire_reader *r, int field)
         return;
     /* As in Go, the first of several counts. */
     if (r->has[field]) {
+        r->again[field] = true;
         r->field = WIRE_FIELDS;
         return;
     }
@@ -43,8 +46,10 @@ static int add_to_value(struct wire_reader *r, const char *data, size_t len)
 {
     if (r->field == WIRE_FIELDS)
         return 0;
-    if (r->text.len + len > WIRE_HEAD_MAX)
+    if (r->text.len + len > WIRE_HEAD_MAX) {
+        r->too_long = true;
         return -1;
+    }
     buf_append(&r->text, data, len);
     return 0;
 }
@@ -92,6 +97,7 @@ static int on_name(http_parser *parser, const char *data, size_t len)
         r->in_name = true;
         r->name_len = 0;
     }
+    r->spaced_name = r->spaced_name || memchr(data, ' ', len) != NULL;
     for (size_t i = 0; i < len; i++) {
         if (r->name_len < sizeof(r->name))
             r->name[r->name_len] = data[i];
@@ -119,6 +125,11 @@ static int on_head(http_parser *parser)
     end_value(r);
     if (parser->type == HTTP_RESPONSE && parser->status_code < 200)
         return 0;
+    if (parser->type == HTTP_REQUEST) {
+        r->fault = wire_head_fault(r);
+        if (r->fault != NULL)
+            return -1;
+    }
     r->head_done = true;
     r->keep_alive = http_should_keep_alive(parser) != 0;
     r->stopped = r->events->head(r->arg);
@@ -136,6 +147,9 @@ static int on_body(http_parser *parser, const char *data, size_t len)
 static void forget(struct wire_reader *r)
 {
     memset(r->has, 0, sizeof(r->has));
+    memset(r->again, 0, sizeof(r->again));
+    r->spaced_name = false;
+    r->too_long = false;
     r->text.len = 0;
     r->field = WIRE_FIELDS;
     r->in_name = false;
@@ -199,7 +213,12 @@ int wire_read(struct wire_reader *r, struct bytes in, size_t *used)
         http_parser_pause(&r->parser, 0);
         return 0;
     }
-    return rc == HPE_OK ? 0 : ERR_MALFORMED;
+    if (rc == HPE_OK)
+        return 0;
+    end_value(r);
+    if (r->fault == NULL && r->parser.type == HTTP_REQUEST)
+        r->fault = wire_error_fault(r, rc);
+    return ERR_MALFORMED;
 }
 
 void wire_read_end(struct wire_reader *r)

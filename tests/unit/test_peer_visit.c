@@ -1,7 +1,7 @@
 /* What a peer port answers to those who don't behave. */
 #include "chorad/raftpb.h"
 #include "peer/visit.h"
-#include "peer_fixture.h"
+#include "peer_client.h"
 #include <arpa/inet.h>
 #include <errno.h>
 #include <setjmp.h>
@@ -16,16 +16,9 @@
 #include <cmocka.h>
 
 #define IDENTITY                                                               \
+    "Host: x\r\n"                                                              \
     "X-Server-From: 2\r\nX-Server-Version: 3.7.1\r\n"                          \
     "X-Min-Cluster-Version: 3.0.0\r\nX-Etcd-Cluster-ID: c1\r\n"
-
-struct client {
-    struct bed *bed;
-    int fd;
-    char got[65536];
-    size_t len;
-    bool ended;
-};
 
 static int open_one(void **state)
 {
@@ -42,85 +35,6 @@ static int close_bed(void **state)
     bed_close(*state);
     free(*state);
     return 0;
-}
-
-static void client_open(struct client *c, struct bed *bed)
-{
-    struct sockaddr_in address = {.sin_family = AF_INET};
-    const char *port = strrchr(bed->members[0].url, ':') + 1;
-
-    c->bed = bed;
-    c->len = 0;
-    c->ended = false;
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    address.sin_port = htons((uint16_t)strtoul(port, NULL, 10));
-    c->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    assert_true(c->fd >= 0);
-    assert_int_equal(connect(c->fd, (void *)&address, sizeof(address)), 0);
-}
-
-static void client_close(struct client *c)
-{
-    (void)close(c->fd);
-}
-
-static void client_send(struct client *c, const void *data, size_t len)
-{
-    const uint8_t *p = data;
-
-    while (len > 0) {
-        ssize_t n = send(c->fd, p, len, MSG_DONTWAIT | MSG_NOSIGNAL);
-        if (n < 0) {
-            if (errno != EAGAIN)
-                return;
-            bed_run(c->bed, 2);
-            continue;
-        }
-        p += n;
-        len -= (size_t)n;
-    }
-}
-
-static void client_read(struct client *c)
-{
-    ssize_t n =
-        recv(c->fd, c->got + c->len, sizeof(c->got) - 1 - c->len, MSG_DONTWAIT);
-
-    if (n > 0)
-        c->len += (size_t)n;
-    else if (n == 0 || errno != EAGAIN)
-        c->ended = true;
-    c->got[c->len] = '\0';
-}
-
-/* Until the text is in what has come, or nothing more comes. */
-static void client_until(struct client *c, const char *text)
-{
-    for (int i = 0; i < 1500; i++) {
-        client_read(c);
-        if (text ? strstr(c->got, text) != NULL : c->ended)
-            return;
-        bed_run(c->bed, 2);
-    }
-    print_error("waited for: %s\ngot: %s\n", text ? text : "the end", c->got);
-    fail();
-}
-
-/* One request on a connection of its own; the answer has to begin and to end
- * so. */
-static void ask(struct bed *bed, const char *request, const char *begin,
-                const char *end)
-{
-    static struct client c;
-
-    client_open(&c, bed);
-    client_send(&c, request, strlen(request));
-    client_until(&c, end);
-    if (strncmp(c.got, begin, strlen(begin)) != 0) {
-        print_error("asked: %s\nwanted: %s\ngot: %s\n", request, begin, c.got);
-        fail();
-    }
-    client_close(&c);
 }
 
 static void answers_look_as_etcd_s(void **state)
@@ -145,12 +59,14 @@ static void answers_look_as_etcd_s(void **state)
         "HTTP/1.1 412 Precondition Failed\r\n",
         "\r\n\r\nincompatible version\n");
     ask(bed,
-        "GET /raft/stream/message/2 HTTP/1.1\r\nX-Server-Version: 3.9.0\r\n"
+        "GET /raft/stream/message/2 HTTP/1.1\r\nHost: x\r\nX-Server-Version: "
+        "3.9.0\r\n"
         "X-Min-Cluster-Version: 3.8.0\r\nX-Etcd-Cluster-ID: c1\r\n\r\n",
         "HTTP/1.1 412 Precondition Failed\r\n",
         "\r\n\r\nincompatible version\n");
     ask(bed,
-        "GET /raft/stream/message/2 HTTP/1.1\r\nX-Server-Version: 3.7.1\r\n"
+        "GET /raft/stream/message/2 HTTP/1.1\r\nHost: x\r\nX-Server-Version: "
+        "3.7.1\r\n"
         "X-Min-Cluster-Version: 3.0.0\r\nX-Etcd-Cluster-ID: c2\r\n\r\n",
         "HTTP/1.1 412 Precondition Failed\r\n",
         "\r\n\r\ncluster ID mismatch\n");
@@ -240,10 +156,12 @@ static void malformed_requests_end(void **state)
 {
     static const char *const requests[] = {
         "garbage\r\n\r\n",
-        "GET / HTTP/1.1\r\nbad header\r\n\r\n",
-        "POST /echo HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
-        "POST /echo HTTP/1.1\r\nContent-Length: 99999999999999999999\r\n\r\n",
-        "POST /echo HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n",
+        "GET / HTTP/1.1\r\nHost: x\r\nbad header\r\n\r\n",
+        "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
+        "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: "
+        "99999999999999999999\r\n\r\n",
+        "POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: "
+        "chunked\r\n\r\nxyz\r\n",
     };
     struct bed *bed = *state;
 
@@ -260,7 +178,7 @@ static void refused_bodies_are_read_away(void **state)
     struct member *m = bed_member(bed, 1);
     static struct client c;
     static const char request[] =
-        "POST /raft HTTP/1.1\r\nContent-Length: 1000\r\n\r\nbegin";
+        "POST /raft HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nbegin";
     char more[400] = {0};
 
     m->peers->limits.linger_ms = 100000;
@@ -279,15 +197,17 @@ static void long_things_are_refused(void **state)
     struct bed *bed = *state;
     static struct client c;
     static char filler[70000];
-    static const char begin[] = "GET /echo HTTP/1.1\r\nAuthorization: ";
+    static const char begin[] =
+        "GET /echo HTTP/1.1\r\nHost: x\r\nAuthorization: ";
     static const char post[] =
-        "POST /echo HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n11170\r\n";
+        "POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: "
+        "chunked\r\n\r\n11170\r\n";
 
     memset(filler, 'x', sizeof(filler));
     client_open(&c, bed);
     client_send(&c, begin, sizeof(begin) - 1);
     client_send(&c, filler, sizeof(filler));
-    client_until(&c, "HTTP/1.1 400 Bad Request\r\n");
+    client_until(&c, "HTTP/1.1 431 Request Header Fields Too Large\r\n");
     client_close(&c);
 
     client_open(&c, bed);
@@ -304,8 +224,8 @@ static void requests_come_in_pieces(void **state)
     struct bed *bed = *state;
     static struct client c;
     static const char two[] =
-        "POST /echo/a HTTP/1.1\r\nContent-Length: 5\r\n\r\nfirst"
-        "POST /echo/b HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
+        "POST /echo/a HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nfirst"
+        "POST /echo/b HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
         "3\r\nsec\r\n3\r\nond\r\n0\r\n\r\n";
 
     for (size_t cut = 1; cut < sizeof(two) - 1; cut += 3) {
@@ -326,8 +246,8 @@ static void requests_wait_for_each_other(void **state)
     struct bed *bed = *state;
     struct member *m = bed_member(bed, 1);
     static struct client c;
-    static const char two[] = "GET /later HTTP/1.1\r\n\r\n"
-                              "GET /echo HTTP/1.1\r\n\r\n";
+    static const char two[] = "GET /later HTTP/1.1\r\nHost: x\r\n\r\n"
+                              "GET /echo HTTP/1.1\r\nHost: x\r\n\r\n";
 
     client_open(&c, bed);
     client_send(&c, two, sizeof(two) - 1);
@@ -338,7 +258,7 @@ static void requests_wait_for_each_other(void **state)
     peers_answer(m->waiting, 200, "text/plain", bytes_of("first", 5));
     client_until(&c, "first");
     client_until(&c, "GET /echo auth= cluster= body=");
-    client_send(&c, "GET /echo/third HTTP/1.1\r\n\r\n", 28);
+    client_send(&c, "GET /echo/third HTTP/1.1\r\nHost: x\r\n\r\n", 37);
     client_until(&c, "GET /echo/third auth= cluster= body=");
     client_close(&c);
 }
@@ -347,8 +267,9 @@ static void asking_to_go_on_is_answered(void **state)
 {
     struct bed *bed = *state;
     static struct client c;
-    static const char head[] = "POST /echo HTTP/1.1\r\nContent-Length: 4\r\n"
-                               "Expect: 100-continue\r\n\r\n";
+    static const char head[] =
+        "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n"
+        "Expect: 100-continue\r\n\r\n";
 
     client_open(&c, bed);
     client_send(&c, head, sizeof(head) - 1);
@@ -368,7 +289,9 @@ static void silent_ones_are_closed(void **state)
     client_until(&c, NULL);
     client_close(&c);
     client_open(&c, bed);
-    client_send(&c, "POST /echo HTTP/1.1\r\nContent-Length: 9\r\n\r\nhalf", 46);
+    client_send(
+        &c, "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nhalf",
+        55);
     client_until(&c, NULL);
     client_close(&c);
     /* A byte now and then doesn't keep it open for good. */
@@ -393,16 +316,16 @@ static void too_many_make_room_for_new_ones(void **state)
     m->peers->limits.idle_ms = 100000;
     for (int i = 0; i < 4; i++) {
         client_open(&c[i], bed);
-        client_send(&c[i], "GET /echo HTTP/1.1\r\n\r\n", 22);
+        client_send(&c[i], "GET /echo HTTP/1.1\r\nHost: x\r\n\r\n", 31);
         client_until(&c[i], "GET /echo");
     }
     /* The one that was used longest ago is not the one that came first. */
     c[0].len = 0;
-    client_send(&c[0], "GET /echo HTTP/1.1\r\n\r\n", 22);
+    client_send(&c[0], "GET /echo HTTP/1.1\r\nHost: x\r\n\r\n", 31);
     client_until(&c[0], "GET /echo");
     client_open(&c[4], bed);
     client_until(&c[1], NULL);
-    client_send(&c[4], "GET /echo HTTP/1.1\r\n\r\n", 22);
+    client_send(&c[4], "GET /echo HTTP/1.1\r\nHost: x\r\n\r\n", 31);
     client_until(&c[4], "GET /echo");
     assert_int_equal(m->peers->visit_count, 4);
     client_read(&c[0]);
