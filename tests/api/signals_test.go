@@ -135,7 +135,13 @@ func testSignalWhileStarting(t *testing.T) {
 	if err := s.Launch(); err != nil {
 		t.Fatal(err)
 	}
-	time.Sleep(300 * time.Millisecond * time.Duration(harness.Slack()))
+	_ = silent.(*net.TCPListener).SetDeadline(time.Now().Add(
+		harness.Patience()))
+	asked, err := silent.Accept()
+	if err != nil {
+		t.Fatalf("it asks nobody: %v\n%s", err, s.LogTail(5))
+	}
+	defer asked.Close()
 	sendSignal(t, s, syscall.SIGUSR1)
 	time.Sleep(100 * time.Millisecond)
 	if !s.Alive() {
