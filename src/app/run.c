@@ -9,6 +9,7 @@
 #include "chorad/node.h"
 #include "chorad/rpc.h"
 #include "chorad/services.h"
+#include "dirs.h"
 
 #include <signal.h>
 #include <stdlib.h>
@@ -481,6 +482,7 @@ int app_run(const struct config *config)
              LOG_STR("name", config->name),
              LOG_STR("data-dir", config->data_dir),
              LOG_U64("max-open-files", front_raise_fd_limit()));
+    app_check_dirs(config);
     CHECK(uv_loop_init(&app.loop) == 0);
     if (start(&app, &msg) < 0)
         log_fatal(app.discovering ? "discovery failed" : "failed to start",
