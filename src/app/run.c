@@ -11,9 +11,11 @@
 #include "chorad/services.h"
 #include "dirs.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #define MS_NS UINT64_C(1000000)
@@ -450,6 +452,19 @@ static void start_handles(struct app *app)
                 app->config->election_timeout_ms);
 }
 
+/* What is in memory stays there, and what comes once it is there: the store's
+ * pages as they are read, rather than all of its address space at once. Behind
+ * the opening of the store, as a limit too low for it is found here then. */
+static int lock_memory(const struct config *c, struct errmsg *msg)
+{
+    if (!c->memory_mlock ||
+        mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) == 0)
+        return 0;
+    return err_errno(msg, errno,
+                     "--memory-mlock: the memory can't be locked; the right to "
+                     "(CAP_IPC_LOCK) or a higher limit (ulimit -l) is needed");
+}
+
 static int start(struct app *app, struct errmsg *msg)
 {
     const struct config *c = app->config;
@@ -462,6 +477,8 @@ static int start(struct app *app, struct errmsg *msg)
     app->bcrypt_cost = bcrypt_cost(c);
     settings = node_settings(app);
     rc = node_open(&app->loop, &settings, &app->node, msg);
+    if (rc == 0)
+        rc = lock_memory(c, msg);
     if (rc < 0)
         return rc;
     app->services = open_services(app);
