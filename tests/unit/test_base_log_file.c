@@ -387,11 +387,14 @@ static void test_compression(void **state)
 {
     struct fixture *f = *state;
     char *gz = in(f, "own-" STAMP ".000.log.gz");
+    char half[1000] = "";
+    struct stat st;
     struct buf text;
     struct found found;
 
     make(f, "own-" STAMP ".000.log", "{\"level\":\"whole\"}\n");
-    make(f, "own-" STAMP ".000.log.gz", "half");
+    memset(half, 'h', sizeof(half) - 1);
+    make(f, "own-" STAMP ".000.log.gz", half);
     begin(f, (struct log_rotation){.max_bytes = SMALL, .compress = true});
     log_lines(100);
     found = look(f);
@@ -401,6 +404,8 @@ static void test_compression(void **state)
     text = read_text(gz);
     assert_string_equal((char *)text.data, "{\"level\":\"whole\"}\n");
     assert_int_equal(mode_of(gz), 0600);
+    assert_int_equal(stat(gz, &st), 0);
+    assert_true(st.st_size < (off_t)sizeof(half) - 1);
     buf_close(&text);
     free(gz);
 }
@@ -457,6 +462,26 @@ static void test_no_new_file(void **state)
     free(there);
 }
 
+/* Renamed, but nothing can be opened: the old file has its name back. */
+static void test_no_descriptor(void **state)
+{
+    struct fixture *f = *state;
+    struct rlimit before;
+    struct rlimit none;
+    struct found found;
+
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    none = before;
+    none.rlim_cur = 3;
+    begin(f, (struct log_rotation){.max_bytes = SMALL});
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+    log_lines(100);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+    found = look(f);
+    assert_int_equal(found.backups, 0);
+    assert_int_equal(found.lines, 101);
+}
+
 /* A full disk cuts lines; when there is room again, the next one stands on a
  * line of its own and the lost ones are told. */
 static void test_full_disk(void **state)
@@ -504,6 +529,7 @@ int main(void)
         TEST(test_compression),
         TEST(test_no_rotation),
         TEST(test_no_new_file),
+        TEST(test_no_descriptor),
         TEST(test_full_disk),
     };
 
