@@ -209,6 +209,7 @@ struct config { /* NOLINT(clang-analyzer-optin.performance.Padding) */
     bool version;
 
     /* Worked out by config_check and config_settle. */
+    struct log_rotation log_rotation; /* if enable_log_rotation */
     enum config_compaction_mode compaction_mode;
     int64_t compaction_retention;  /* ns if periodic, revisions if revision */
     struct config_member *members; /* --initial-cluster, sorted by name */

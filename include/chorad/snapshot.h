@@ -12,6 +12,7 @@
 #include "chorad/base/err.h"
 #include "chorad/base/mem.h"
 #include "chorad/store.h"
+#include <stdbool.h>
 #include <stdint.h>
 
 #define SNAPSHOT_VERSION_MAX 32
@@ -69,6 +70,12 @@ struct snapshot_file {
  * it is no image, or these pages are damaged. */
 int snapshot_info_read(const struct snapshot_file *file,
                        struct snapshot_info *info, struct errmsg *msg);
+
+/* Is there nothing in it but buckets and what is kept of entry 0? So a server
+ * leaves its database that could not begin. Reads to the first record.
+ * Errors as above. */
+int snapshot_is_empty(const struct snapshot_file *file, bool *empty,
+                      struct errmsg *msg);
 
 struct snapshot_build {
     struct snapshot_file file;

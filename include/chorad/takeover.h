@@ -27,7 +27,8 @@ struct takeover_config {
  * and the log are opened. Two cases: there is no store but a database of
  * etcd's, or the log begins behind the store's end and a database that a
  * leader sent is there for that. The first leaves a note beside the data that
- * says what has been done and how to go back.
+ * says what has been done and how to go back. A database without records and
+ * without a log is what a server leaves that could not begin: it is let lie.
  *
  * ERR_BUSY: etcd runs on the directory; ERR_CORRUPT: damage, or files that
  * don't fit together; ERR_UNSUPPORTED: data that chorad has no place for;

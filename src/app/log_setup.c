@@ -8,8 +8,9 @@ int app_log_setup(const struct config *config, struct errmsg *msg)
     const struct config_strs *outputs = &config->log_outputs;
     size_t bad = 0;
     int level = log_level_parse(config->log_level);
-    int err =
-        log_set_outputs((const char *const *)outputs->items, outputs->n, &bad);
+    int err = log_set_rotated(
+        (const char *const *)outputs->items, outputs->n,
+        config->enable_log_rotation ? &config->log_rotation : NULL, &bad);
 
     if (err != 0)
         return err_set(msg, err, "open log output \"%s\": %s",

@@ -9,11 +9,14 @@
 #include "chorad/node.h"
 #include "chorad/rpc.h"
 #include "chorad/services.h"
+#include "dirs.h"
 #include "signals.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #define MS_NS UINT64_C(1000000)
@@ -461,6 +464,19 @@ static void start_handles(struct app *app)
                 app->config->election_timeout_ms);
 }
 
+/* What is in memory stays there, and what comes once it is there: the store's
+ * pages as they are read, rather than all of its address space at once. Behind
+ * the opening of the store, as a limit too low for it is found here then. */
+static int lock_memory(const struct config *c, struct errmsg *msg)
+{
+    if (!c->memory_mlock ||
+        mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) == 0)
+        return 0;
+    return err_errno(msg, errno,
+                     "--memory-mlock: the memory can't be locked; the right to "
+                     "(CAP_IPC_LOCK) or a higher limit (ulimit -l) is needed");
+}
+
 static int start(struct app *app, struct errmsg *msg)
 {
     const struct config *c = app->config;
@@ -473,6 +489,8 @@ static int start(struct app *app, struct errmsg *msg)
     app->bcrypt_cost = bcrypt_cost(c);
     settings = node_settings(app);
     rc = node_open(&app->loop, &settings, &app->node, msg);
+    if (rc == 0)
+        rc = lock_memory(c, msg);
     if (rc < 0)
         return rc;
     app->services = open_services(app);
@@ -493,6 +511,7 @@ int app_run(const struct config *config)
              LOG_STR("name", config->name),
              LOG_STR("data-dir", config->data_dir),
              LOG_U64("max-open-files", front_raise_fd_limit()));
+    app_check_dirs(config);
     CHECK(uv_loop_init(&app.loop) == 0);
     if (start(&app, &msg) < 0)
         log_fatal(app.discovering ? "discovery failed" : "failed to start",

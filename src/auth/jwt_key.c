@@ -82,6 +82,8 @@ static int load(const struct jwt_method *method, const char *option,
     *out = NULL;
     if (rc < 0)
         return rc;
+    if (private)
+        file_check_key_mode(path);
     pem = bytes_of(file.data, file.len);
     *out = decode(pem, type, private ? EVP_PKEY_KEYPAIR : EVP_PKEY_PUBLIC_KEY);
     if (*out == NULL && !private)
@@ -148,6 +150,8 @@ static int load_secret(struct jwt *jwt, const struct jwt_options *options,
 
     if (options->private_key[0] != '\0')
         rc = read_file("priv-key", options->private_key, &jwt->secret, msg);
+    if (rc == 0)
+        file_check_key_mode(options->private_key);
     if (rc == 0 && jwt->secret.len == 0)
         rc = err_set(msg, ERR_INVALID,
                      "--auth-token: %s needs a priv-key that isn't empty",

@@ -3,10 +3,10 @@
 
 #include "chorad/base/err.h"
 #include "chorad/base/mem.h"
+#include "log_file.h"
 #include "log_line.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -20,8 +20,8 @@ static atomic_bool as_json = true;
 
 /* Guards the outputs and keeps lines whole. */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static int first_output = STDERR_FILENO;
-static int *outputs = &first_output;
+static struct log_file first_output = {.fd = STDERR_FILENO};
+static struct log_file *outputs = &first_output;
 static size_t n_outputs = 1;
 
 static const char *const level_names[] = {
@@ -60,43 +60,26 @@ void log_set_json(bool json)
     atomic_store_explicit(&as_json, json, memory_order_relaxed);
 }
 
-/* A file descriptor, or an error. */
-static int open_output(const char *output)
+static void close_outputs(struct log_file *files, size_t n)
 {
-    int fd;
-
-    if (strcmp(output, "stdout") == 0)
-        return STDOUT_FILENO;
-    if (strcmp(output, "stderr") == 0 || strcmp(output, "default") == 0)
-        return STDERR_FILENO;
-    do {
-        fd = open(output, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0644);
-    } while (fd < 0 && errno == EINTR);
-    return fd >= 0 ? fd : err_errno(NULL, errno, "%s", output);
+    for (size_t i = 0; i < n; i++)
+        log_file_close(&files[i]);
+    if (files != &first_output)
+        free(files);
 }
 
-static void close_outputs(int *fds, size_t n)
+int log_set_rotated(const char *const *names, size_t n,
+                    const struct log_rotation *rotation, size_t *bad)
 {
-    for (size_t i = 0; i < n; i++) {
-        if (fds[i] > STDERR_FILENO)
-            (void)close(fds[i]);
-    }
-    if (fds != &first_output)
-        free(fds);
-}
-
-int log_set_outputs(const char *const *names, size_t n, size_t *bad)
-{
-    int *fds = mem_alloc(n * sizeof(*fds));
-    int *old;
+    struct log_file *files = mem_zalloc(n * sizeof(*files));
+    struct log_file *old;
     size_t n_old;
 
     for (size_t i = 0; i < n; i++) {
-        fds[i] = open_output(names[i]);
-        if (fds[i] < 0) {
-            int err = fds[i];
+        int err = log_file_open(&files[i], names[i], rotation);
 
-            close_outputs(fds, i);
+        if (err < 0) {
+            close_outputs(files, i);
             if (bad != NULL)
                 *bad = i;
             return err;
@@ -105,11 +88,16 @@ int log_set_outputs(const char *const *names, size_t n, size_t *bad)
     pthread_mutex_lock(&lock);
     old = outputs;
     n_old = n_outputs;
-    outputs = fds;
+    outputs = files;
     n_outputs = n;
     pthread_mutex_unlock(&lock);
     close_outputs(old, n_old);
     return 0;
+}
+
+int log_set_outputs(const char *const *names, size_t n, size_t *bad)
+{
+    return log_set_rotated(names, n, NULL, bad);
 }
 
 /* Local time with six digits; "Z" for UTC, else "+0200". */
@@ -143,20 +131,28 @@ static const char *short_path(const char *file)
     return file;
 }
 
-/* A log that can't be written can't be reported anywhere, so what remains of
- * the line is dropped. */
-static void write_all(int fd, const char *data, size_t len)
+/* Once a minute at most, so that it can't feed itself. */
+static void tell(const struct log_trouble *trouble)
 {
-    while (len > 0) {
-        ssize_t n = write(fd, data, len);
+    if (trouble->lost > 0)
+        log_warn("log lines could not be written and are lost",
+                 LOG_STR("path", trouble->where),
+                 LOG_U64("lines", trouble->lost));
+    if (trouble->unrotated < 0)
+        log_warn("the log file is full, but no new one can be begun",
+                 LOG_STR("path", trouble->where),
+                 LOG_STR("error", err_text(trouble->unrotated)));
+}
 
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return;
-        data += n;
-        len -= (size_t)n;
-    }
+static void write_line(const struct log_text *text)
+{
+    struct log_trouble trouble = {0};
+
+    pthread_mutex_lock(&lock);
+    for (size_t i = 0; i < n_outputs; i++)
+        log_file_write(&outputs[i], text->data, text->len, &trouble);
+    pthread_mutex_unlock(&lock);
+    tell(&trouble);
 }
 
 void log_write(enum log_level level, const char *file, int line,
@@ -183,10 +179,7 @@ void log_write(enum log_level level, const char *file, int line,
     else
         log_console_line(&text, &parts);
 
-    pthread_mutex_lock(&lock);
-    for (size_t i = 0; i < n_outputs; i++)
-        write_all(outputs[i], text.data, text.len);
-    pthread_mutex_unlock(&lock);
+    write_line(&text);
     log_text_close(&text);
     errno = saved_errno;
 }
@@ -195,7 +188,7 @@ _Noreturn void log_fatal_exit(void)
 {
     pthread_mutex_lock(&lock);
     for (size_t i = 0; i < n_outputs; i++)
-        (void)fsync(outputs[i]);
+        (void)fsync(outputs[i].fd);
     /* Other threads still run: handlers of exit() would pull the ground from
      * under them. The lock stays held, so that this line is the last one. */
     _exit(EXIT_FAILURE);

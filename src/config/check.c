@@ -2,7 +2,6 @@
  * texts. */
 #include <arpa/inet.h>
 #include <ctype.h>
-#include <json-c/json.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,6 +9,7 @@
 #include "chorad/base/mem.h"
 #include "chorad/base/url.h"
 #include "chorad/config.h"
+#include "rotation.h"
 #include "value.h"
 
 #define MAX_ELECTION_MS 50000
@@ -60,29 +60,8 @@ static int check_host_urls(const struct url_list *urls, const char *flag,
     return 0;
 }
 
-static int check_rotation_json(const char *text, struct errmsg *msg)
-{
-    struct json_tokener *tokener = json_tokener_new();
-    struct json_object *json;
-    enum json_tokener_error error;
-
-    if (tokener == NULL)
-        return err_set(msg, ERR_NOMEM, "out of memory");
-    json_tokener_set_flags(tokener, JSON_TOKENER_STRICT);
-    /* With its NUL, so that the end of the text ends a number. */
-    json = json_tokener_parse_ex(tokener, text, (int)strlen(text) + 1);
-    error = json_tokener_get_error(tokener);
-    json_tokener_free(tokener);
-    json_object_put(json);
-    if (error != json_tokener_success)
-        return err_set(msg, ERR_INVALID,
-                       "improperly formatted log rotation config: %s",
-                       json_tokener_error_desc(error));
-    return 0;
-}
-
 /* Rotation writes one file, described by JSON. */
-static int check_rotation(const struct config *config, struct errmsg *msg)
+static int check_rotation(struct config *config, struct errmsg *msg)
 {
     size_t files = 0;
 
@@ -97,7 +76,8 @@ static int check_rotation(const struct config *config, struct errmsg *msg)
         return err_set(msg, ERR_INVALID,
                        "--log-outputs requires a single file path when "
                        "--log-rotate-config-json is defined");
-    return check_rotation_json(config->log_rotation_config_json, msg);
+    return rotation_parse(config->log_rotation_config_json,
+                          &config->log_rotation, msg);
 }
 
 static int check_logging(struct config *config, struct errmsg *msg)

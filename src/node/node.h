@@ -192,7 +192,6 @@ struct node {
     uint64_t compact_due_ns;
     int64_t compact_checked_rev;
     uint64_t version_due_ns;
-    uint64_t downgrade_due_ns;
     uint64_t leader;
     enum raft_role role;
     struct raft_conf_state conf;

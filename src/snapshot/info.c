@@ -52,3 +52,39 @@ int snapshot_info_read(const struct snapshot_file *file,
     info->bytes = image.pages * image.page_bytes;
     return 0;
 }
+
+#define FOUND_RECORD 2
+
+static int all_but_meta(void *arg, struct bytes name)
+{
+    (void)arg;
+    return is_key(name, "meta") ? IMAGE_SKIP : 0;
+}
+
+static int stop_at_record(void *arg, struct bytes key, struct bytes value)
+{
+    (void)arg;
+    (void)key;
+    (void)value;
+    return FOUND_RECORD;
+}
+
+int snapshot_is_empty(const struct snapshot_file *file, bool *empty,
+                      struct errmsg *msg)
+{
+    struct image_visitor visitor = {all_but_meta, stop_at_record, NULL};
+    struct snapshot_info info;
+    struct source source;
+    int err = snapshot_info_read(file, &info, msg);
+
+    *empty = false;
+    if (err != 0 || info.index != 0)
+        return err;
+    err = snapshot_source_open(&source, file, msg);
+    if (err == 0)
+        err = image_walk(&source.image, &visitor, msg);
+    if (err == FOUND_RECORD)
+        return 0;
+    *empty = err == 0;
+    return err < 0 ? err_wrap(msg, err, "%s", file->name) : 0;
+}

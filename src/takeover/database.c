@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define RECEIVED ".snap.db"
@@ -45,10 +46,8 @@ bool takeover_db_received(const struct takeover_config *config)
 
 /* etcd holds the same lock on what it has open; ours keeps it away, and
  * another chorad, until the store is built. */
-static int open_locked(struct database *db, struct errmsg *msg)
+static int lock_database(struct database *db, struct errmsg *msg)
 {
-    struct snapshot_file file = {-1, db->path};
-
     db->fd = open(db->path, O_RDONLY | O_CLOEXEC);
     if (db->fd < 0)
         return err_errno(msg, errno, "%s", db->path);
@@ -58,8 +57,34 @@ static int open_locked(struct database *db, struct errmsg *msg)
                              "%s: another process holds it; stop etcd first",
                              db->path)
                    : err_errno(msg, errno, "%s", db->path);
+    return 0;
+}
+
+static int open_locked(struct database *db, struct errmsg *msg)
+{
+    struct snapshot_file file = {-1, db->path};
+    int err = lock_database(db, msg);
+
     file.fd = db->fd;
-    return snapshot_info_read(&file, &db->info, msg);
+    return err == 0 ? snapshot_info_read(&file, &db->info, msg) : err;
+}
+
+int takeover_db_unused(const struct takeover_config *config, bool *unused,
+                       struct errmsg *msg)
+{
+    struct database db = {.path = takeover_db_path(config), .fd = -1};
+    struct snapshot_file file = {-1, db.path};
+    int err = lock_database(&db, msg);
+    struct stat st;
+
+    *unused = false;
+    file.fd = db.fd;
+    if (err == 0 && fstat(db.fd, &st) == 0 && st.st_size == 0)
+        *unused = true;
+    else if (err == 0)
+        err = snapshot_is_empty(&file, unused, msg);
+    takeover_db_close(&db);
+    return err;
 }
 
 /* An own database that is too old, or none. */

@@ -35,6 +35,12 @@ int takeover_db_open(struct database *db, const struct takeover_config *config,
                      struct errmsg *msg);
 void takeover_db_close(struct database *db);
 
+/* Is etcd's own database one of a server that could not begin? Then there is
+ * nothing to take over, whether there is a log or not. One that is damaged or
+ * that etcd holds is an error. */
+int takeover_db_unused(const struct takeover_config *config, bool *unused,
+                       struct errmsg *msg);
+
 /* Where etcd keeps its own; the caller's to free. */
 char *takeover_db_path(const struct takeover_config *config);
 /* Is there one that a leader sent? */
@@ -95,7 +101,8 @@ int takeover_convert(const struct database *db, const char *dir,
 /* ---- note.c ---- */
 
 /* Says in the log, and once in a file beside the data, that etcd's database at
- * `path` is left as it was. Only warns where it can't. */
+ * `path` is left as it was. Only warns where it can't; a database in which
+ * nothing is needs no word. */
 void takeover_note(const struct takeover_config *config, const char *path);
 
 #endif

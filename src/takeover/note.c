@@ -38,14 +38,17 @@ static const char note[] =
     "\n"
     "Nothing in member/snap is needed by chorad any more.\n";
 
-static int read_info(const char *path, struct snapshot_info *info)
+static int read_info(const char *path, struct snapshot_info *info, bool *empty)
 {
     struct snapshot_file file = {open(path, O_RDONLY | O_CLOEXEC), path};
     int rc;
 
+    *empty = false;
     if (file.fd < 0)
         return ERR_IO;
     rc = snapshot_info_read(&file, info, NULL);
+    if (rc == 0)
+        (void)snapshot_is_empty(&file, empty, NULL);
     (void)close(file.fd);
     return rc;
 }
@@ -68,11 +71,18 @@ void takeover_note(const struct takeover_config *config, const char *path)
 {
     char *file = mem_printf("%s/" NOTE, config->data_dir);
     struct snapshot_info info;
+    bool empty;
+    int err = read_info(path, &info, &empty);
 
+    /* A server that could not begin has left it. */
+    if (empty) {
+        free(file);
+        return;
+    }
     log_info("the directory was etcd's: its database is left as it was and "
              "not kept up to date; to go back, use chorad export",
              LOG_STR("database", path), LOG_STR("note", file));
-    if (!file_exists(file) && read_info(path, &info) == 0)
+    if (!file_exists(file) && err == 0)
         write_file(config, file, &info);
     free(file);
 }

@@ -110,25 +110,48 @@ static int take(struct takeover *t, struct errmsg *msg)
     return rc;
 }
 
+static int take_if_newer(struct takeover *t, bool have_store,
+                         struct errmsg *msg)
+{
+    uint64_t index = NO_STORE;
+    int rc = 0;
+
+    if (have_store)
+        rc = store_index(t->config->kv_dir, &index, msg);
+    if (rc == 0)
+        rc = read_log(t, msg);
+    if (rc == 0)
+        rc = takeover_db_open(&t->db, t->config, index, &t->log, msg);
+    if (rc == 0 && t->db.path)
+        rc = take(t, msg);
+    return rc;
+}
+
+/* A server that stopped before it had a log, as with a wrong initial cluster,
+ * leaves a database in which nothing is: the next start is the first one. */
+static int begins_anew(const struct takeover_config *config, bool *anew,
+                       struct errmsg *msg)
+{
+    *anew = false;
+    if (wal_exists(config->wal_dir) || takeover_db_received(config))
+        return 0;
+    return takeover_db_unused(config, anew, msg);
+}
+
 static int run(struct takeover *t, struct errmsg *msg)
 {
     const struct takeover_config *config = t->config;
     bool have_store = file_exists(config->kv_dir);
     char *own = takeover_db_path(config);
     bool have_own = file_exists(own);
-    uint64_t index = NO_STORE;
+    bool anew = false;
     int rc = 0;
 
-    if (takeover_db_received(config) || (have_own && !have_store)) {
-        if (have_store)
-            rc = store_index(config->kv_dir, &index, msg);
-        if (rc == 0)
-            rc = read_log(t, msg);
-        if (rc == 0)
-            rc = takeover_db_open(&t->db, config, index, &t->log, msg);
-        if (rc == 0 && t->db.path)
-            rc = take(t, msg);
-    }
+    if (have_own && !have_store)
+        rc = begins_anew(config, &anew, msg);
+    if (rc == 0 && !anew &&
+        (takeover_db_received(config) || (have_own && !have_store)))
+        rc = take_if_newer(t, have_store, msg);
     if (rc == 0 && have_own)
         takeover_note(config, own);
     free(own);

@@ -1,13 +1,17 @@
 package api
 
 import (
+	"compress/gzip"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -30,6 +34,9 @@ func TestDaemon(t *testing.T) {
 	t.Run("SIGINT", func(t *testing.T) { testSignal(t, syscall.SIGINT) })
 	t.Run("log lines", testLogLines)
 	t.Run("log outputs", testLogOutputs)
+	t.Run("log rotation", testLogRotation)
+	t.Run("memory lock", testMemoryLock)
+	t.Run("ports shared", testReusePort)
 	t.Run("leases over a restart", testLeaseRestart)
 	t.Run("periodic compaction", testPeriodicCompaction)
 	t.Run("progress notification", testProgressInterval)
@@ -293,6 +300,117 @@ func testLogOutputs(t *testing.T) {
 		"error"}})
 	if strings.Contains(quiet.Log(), ready) {
 		t.Error("log level error prints what is info")
+	}
+}
+
+// testLogRotation begins with a file that is full, and one backup too many, as
+// etcd left them or anybody: the files that there are then are the same.
+func testLogRotation(t *testing.T) {
+	for _, binary := range []string{harness.Tool(t, "etcd"),
+		harness.Chorad(t)} {
+		dir := harness.TempDir(t)
+		file := filepath.Join(dir, "own.log")
+		old := filepath.Join(dir, "own-2001-02-03T04-05-06.007.log.gz")
+		full := strings.Repeat("{\"level\":\"info\"}\n", 1<<20/17)
+		for path, text := range map[string]string{old: "", file: full} {
+			if err := os.WriteFile(path, []byte(text), 0o640); err != nil {
+				t.Fatal(err)
+			}
+		}
+		s := harness.Start(t, harness.Options{Binary: binary, Args: []string{
+			"--log-outputs", file, "--enable-log-rotation",
+			"--log-rotation-config-json",
+			`{"maxsize": 1, "maxbackups": 1, "compress": true}`}})
+		stamp := regexp.MustCompile(
+			`^own-\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d\.\d{3}\.log\.gz$`)
+		var names []string
+		done := func() bool {
+			entries, err := os.ReadDir(dir)
+			names = nil
+			for _, entry := range entries {
+				names = append(names, entry.Name())
+			}
+			return err == nil && len(names) == 2 && names[1] == "own.log" &&
+				stamp.MatchString(names[0]) && names[0] > filepath.Base(old)
+		}
+		if !harness.Eventually(10*time.Second, done) {
+			t.Fatalf("%s: %v", binary, names)
+		}
+		s.Kill()
+		if got := gunzip(t, filepath.Join(dir, names[0])); !strings.HasPrefix(
+			got, full) {
+			t.Errorf("%s: the full file has %d bytes of %d", binary,
+				len(got), len(full))
+		}
+		info, err := os.Stat(file)
+		if err != nil || info.Mode() != 0o640 || info.Size() == 0 ||
+			info.Size() > 1<<20 {
+			t.Errorf("%s: %v, %v", binary, info, err)
+		}
+	}
+}
+
+func gunzip(t *testing.T, path string) string {
+	t.Helper()
+	file, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	reader, err := gzip.NewReader(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := io.ReadAll(reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// testMemoryLock: what the process has is locked, or the start is refused.
+func testMemoryLock(t *testing.T) {
+	if harness.Sanitized() {
+		t.Skip("sanitizers leave memory unlocked")
+	}
+	s := harness.New(t, harness.Options{Args: []string{"--memory-mlock"}})
+	if err := s.Run(); err != nil {
+		if os.Getuid() == 0 || !strings.Contains(s.Log(), "--memory-mlock") {
+			t.Fatalf("%v: %s", err, s.LogTail(3))
+		}
+		return
+	}
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.Pid()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !regexp.MustCompile(`VmLck:\s+[1-9]`).Match(status) {
+		t.Errorf("nothing is locked: %s", status)
+	}
+}
+
+// testReusePort listens where a server does, which takes both to agree.
+func testReusePort(t *testing.T) {
+	for _, args := range [][]string{nil, {"--socket-reuse-port"}} {
+		s := harness.Start(t, harness.Options{Args: args})
+		config := net.ListenConfig{Control: func(_, _ string,
+			conn syscall.RawConn) error {
+			return conn.Control(func(fd uintptr) {
+				const reusePort = 15 // SO_REUSEPORT
+				_ = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET,
+					reusePort, 1)
+			})
+		}}
+		second, err := config.Listen(timeout(t), "tcp", s.Endpoint)
+		if err == nil {
+			second.Close()
+		}
+		if (err == nil) != (args != nil) {
+			t.Errorf("with %v: %v", args, err)
+		}
+		if strings.Contains(s.Log(), "no effect") {
+			t.Error("the log says that it has no effect")
+		}
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -25,6 +26,12 @@ func TestTakeover(t *testing.T) {
 			testTakeover(t, version)
 		})
 	}
+	for _, version := range []string{"3.4", "3.5", "3.6", "3.7", "chorad"} {
+		t.Run("of a failed start of "+version, func(t *testing.T) {
+			testFailedStart(t, version)
+		})
+	}
+	t.Run("refused with data but no log", testTakeoverNoLog)
 	t.Run("refused while etcd runs", testTakeoverBusy)
 	t.Run("etcd goes on until the log is cut", testTakeoverBack)
 }
@@ -143,6 +150,72 @@ func testTakeover(t *testing.T, version string) {
 	s.Restart(t)
 	if got := headRevision(t, client); got != rev+1 {
 		t.Errorf("revision %d after a restart", got)
+	}
+}
+
+// testFailedStart begins on directories whose first start failed: for a cluster
+// without this member, and one that none of the members named answers for.
+func testFailedStart(t *testing.T, version string) {
+	for _, wrong := range []string{"other=%s", "default=%s,b=http://127.0.0.1:9"} {
+		binary := harness.Chorad(t)
+		if version != "chorad" {
+			binary = etcdOf(t, version)
+		}
+		s := harness.New(t, harness.Options{Binary: binary})
+		right := s.Cluster
+		s.Cluster = fmt.Sprintf(wrong, s.PeerURL)
+		s.Existing = strings.Contains(wrong, ",")
+		if err := s.Launch(); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case <-s.Exited():
+		case <-time.After(harness.Patience()):
+			t.Fatalf("%s with %q goes on: %s", version, s.Cluster, s.LogTail(5))
+		}
+		if s.ExitError() == nil {
+			t.Fatal("no error")
+		}
+		s.SetBinary(harness.Chorad(t))
+		s.Cluster, s.Existing = right, false
+		s.Restart(t)
+		put, err := httpClient(t, s).Put(timeout(t), "a", "b")
+		if err != nil || put.Header.Revision != 2 {
+			t.Errorf("put: %v, %v", put, err)
+		}
+		note := filepath.Join(s.DataDir, "README.chorad")
+		if _, err := os.Stat(note); err == nil {
+			t.Error("a note of a takeover, but nothing was there")
+		}
+		s.Kill()
+		s.Restart(t)
+		if got := headRevision(t, httpClient(t, s)); got != 2 {
+			t.Errorf("revision %d after a restart", got)
+		}
+	}
+}
+
+// testTakeoverNoLog takes the log away from a member's database, which then
+// stays refused: what is in it would be mixed into another cluster.
+func testTakeoverNoLog(t *testing.T) {
+	for _, version := range []string{"3.4", "3.5", "3.6", "3.7"} {
+		s := harness.Start(t, harness.Options{Binary: etcdOf(t, version)})
+		if _, err := httpClient(t, s).Put(timeout(t), "a", "b"); err != nil {
+			t.Fatal(err)
+		}
+		_, _ = s.Stop(syscall.SIGTERM, 10*time.Second)
+		err := os.RemoveAll(filepath.Join(s.DataDir, "member", "wal"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.SetBinary(harness.Chorad(t))
+		if err := s.Launch(); err != nil {
+			t.Fatal(err)
+		}
+		<-s.Exited()
+		if s.ExitError() == nil || !strings.Contains(s.Log(), "but no log") {
+			t.Errorf("%s: %v: %s", version, s.ExitError(), s.LogTail(3))
+		}
 	}
 }
 

@@ -1,5 +1,6 @@
 /* Whole files and directories, in a fresh directory each. */
 #include "chorad/base/file.h"
+#include "chorad/base/log.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -171,6 +172,90 @@ static void test_remove_tree(void **state)
     assert_int_equal(file_remove_tree(in(f, "t"), NULL), 0);
 }
 
+static void test_mode_texts(void **state)
+{
+    static const struct {
+        mode_t mode;
+        const char *text;
+    } cases[] = {
+        {S_IFREG | 0700, "-rwx------"},     {S_IFDIR | 0700, "drwx------"},
+        {S_IFDIR | 0777, "drwxrwxrwx"},     {S_IFREG | 0644, "-rw-r--r--"},
+        {S_IFDIR | 01777, "dtrwxrwxrwx"},   {S_IFDIR | 02750, "dgrwxr-x---"},
+        {S_IFDIR | 07007, "dugt------rwx"}, {S_IFREG, "----------"},
+    };
+    char text[FILE_MODE_TEXT];
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        file_mode_text(text, cases[i].mode);
+        assert_string_equal(text, cases[i].text);
+    }
+}
+
+/* What a check of the path, of that mode, says; freed by the caller. */
+static char *said(struct fixture *f, void (*check)(const char *), mode_t mode)
+{
+    char *log = mem_printf("%s/log", f->dir);
+    const char *output = log;
+    struct buf text = {0};
+
+    assert_int_equal(chmod(f->path, mode), 0);
+    assert_int_equal(log_set_outputs(&output, 1, NULL), 0);
+    check(f->path);
+    output = "default";
+    assert_int_equal(log_set_outputs(&output, 1, NULL), 0);
+    assert_int_equal(file_read(log, 4096, &text, NULL), 0);
+    buf_append(&text, "", 1);
+    (void)unlink(log);
+    free(log);
+    return (char *)text.data;
+}
+
+static void assert_said(struct fixture *f, void (*check)(const char *),
+                        mode_t mode, const char *text)
+{
+    char *log = said(f, check, mode);
+
+    if (text == NULL)
+        assert_string_equal(log, "");
+    else if (strstr(log, text) == NULL)
+        fail_msg("%s doesn't say %s", log, text);
+    free(log);
+}
+
+static void test_open_directories(void **state)
+{
+    struct fixture *f = *state;
+
+    snprintf(f->path, sizeof(f->path), "%s/a dir", f->dir);
+    assert_int_equal(mkdir(f->path, 0700), 0);
+    assert_said(f, file_check_dir_mode, 0700, NULL);
+    assert_said(f, file_check_dir_mode, 01700, NULL);
+    assert_said(f, file_check_dir_mode, 0777,
+                "/a dir\\\" exist, but the permission is \\\"drwxrwxrwx\\\". "
+                "The recommended permission is \\\"-rwx------\\\" to prevent "
+                "possible unprivileged access to the data\"}");
+    assert_said(f, file_check_dir_mode, 0701, "\\\"drwx-----x\\\"");
+    assert_said(f, file_check_dir_mode, 0500, "\\\"dr-x------\\\"");
+    file_check_dir_mode("/nowhere/at/all");
+}
+
+static void test_open_keys(void **state)
+{
+    struct fixture *f = *state;
+
+    snprintf(f->path, sizeof(f->path), "%s/key", f->dir);
+    assert_int_equal(file_write_atomic(f->path, "k", 1, 0600, NULL), 0);
+    assert_said(f, file_check_key_mode, 0600, NULL);
+    assert_said(f, file_check_key_mode, 0400, NULL);
+    assert_said(f, file_check_key_mode, 0640, "\\\"-rw-r-----\\\"");
+    assert_said(f, file_check_key_mode, 0604,
+                "/key\\\" exist, but the permission is \\\"-rw----r--\\\". The "
+                "recommended permission is \\\"-rw-------\\\" to prevent "
+                "possible unprivileged access to the key\"}");
+    file_check_key_mode("/nowhere/at/all");
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 static off_t size_of(int fd)
@@ -215,6 +300,9 @@ int main(void)
         TEST(test_relative_names),
         TEST(test_remove_tree),
         TEST(test_dissolve),
+        TEST(test_mode_texts),
+        TEST(test_open_directories),
+        TEST(test_open_keys),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

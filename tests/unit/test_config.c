@@ -405,18 +405,71 @@ static void test_good_settings(void **state)
     }
 }
 
-static void test_rotation(void **state)
+#define NOT_JSON "improperly formatted log rotation config: "
+#define NOT_RIGHT "invalid log rotation config: json: cannot unmarshal "
+#define INTO " into Go struct field logRotationConfig.Logger."
+
+/* The texts are etcd's, of Go's encoding/json. */
+static void test_rotation_errors(void **state)
 {
     static const struct {
         const char *json;
-        enum config_action action;
+        const char *text;
     } cases[] = {
-        {"{}", CONFIG_RUN},
-        {"{\"maxsize\": 1}", CONFIG_RUN},
-        {"x", CONFIG_BAD_SETTING},
-        {"", CONFIG_BAD_SETTING},
-        {"{\"maxsize\": 1", CONFIG_BAD_SETTING},
-        {"{} {}", CONFIG_BAD_SETTING},
+        {"", NOT_JSON "unexpected end of JSON input"},
+        {" ", NOT_JSON "unexpected end of JSON input"},
+        {"{\"maxsize\": 1", NOT_JSON "unexpected end of JSON input"},
+        {"{\"maxsize", NOT_JSON "unexpected end of JSON input"},
+        {"x", NOT_JSON "invalid character 'x' looking for beginning of value"},
+        {"{} {}", NOT_JSON "invalid character '{' after top-level value"},
+        {"{,", NOT_JSON
+         "invalid character ',' looking for beginning of object key string"},
+        {"{\"a\":1,}", NOT_JSON
+         "invalid character '}' looking for beginning of object key string"},
+        {"{\"a\" 1}", NOT_JSON "invalid character '1' after object key"},
+        {"{\"a\":1 2}",
+         NOT_JSON "invalid character '2' after object key:value pair"},
+        {"[1 2]", NOT_JSON "invalid character '2' after array element"},
+        {"[1,]",
+         NOT_JSON "invalid character ']' looking for beginning of value"},
+        {"tru ",
+         NOT_JSON "invalid character ' ' in literal true (expecting 'e')"},
+        {"{\"a\":-x}", NOT_JSON "invalid character 'x' in numeric literal"},
+        {"{\"a\":01}",
+         NOT_JSON "invalid character '1' after object key:value pair"},
+        {"{\"a\":1.}", NOT_JSON
+         "invalid character '}' after decimal point in numeric literal"},
+        {"{\"a\":1e}",
+         NOT_JSON "invalid character '}' in exponent of numeric literal"},
+        {"\"\\x\"", NOT_JSON "invalid character 'x' in string escape code"},
+        {"\"\\u00g0\"",
+         NOT_JSON "invalid character 'g' in \\u hexadecimal character escape"},
+        {"\"\n\"", NOT_JSON "invalid character '\\n' in string literal"},
+        {"'",
+         NOT_JSON "invalid character '\\'' looking for beginning of value"},
+        {"{}\"", NOT_JSON "invalid character '\"' after top-level value"},
+        {"\xc3\xa9", NOT_JSON
+         "invalid character '\xc3\x83' looking for beginning of value"},
+        {"[]", NOT_RIGHT "array into Go value of type embed.logRotationConfig"},
+        {"7", NOT_RIGHT "number into Go value of type embed.logRotationConfig"},
+        {"null", "invalid log rotation config: null"},
+        {"{\"maxsize\":\"a\"}", NOT_RIGHT "string" INTO "maxsize of type int"},
+        {"{\"maxsize\":true}", NOT_RIGHT "bool" INTO "maxsize of type int"},
+        {"{\"maxage\":1.5}", NOT_RIGHT "number 1.5" INTO "maxage of type int"},
+        {"{\"maxage\":1e2}", NOT_RIGHT "number 1e2" INTO "maxage of type int"},
+        {"{\"maxbackups\":99999999999999999999}",
+         NOT_RIGHT "number 99999999999999999999" INTO "maxbackups of type int"},
+        {"{\"maxbackups\":{\"a\":[]}}",
+         NOT_RIGHT "object" INTO "maxbackups of type int"},
+        {"{\"localtime\":[1]}",
+         NOT_RIGHT "array" INTO "localtime of type bool"},
+        {"{\"compress\":1}", NOT_RIGHT "number" INTO "compress of type bool"},
+        {"{\"filename\":1}", NOT_RIGHT "number" INTO "filename of type string"},
+        /* The first one; but what is no JSON comes before all. */
+        {"{\"compress\":\"\",\"maxsize\":true}",
+         NOT_RIGHT "string" INTO "compress of type bool"},
+        {"{\"compress\":\"\",]", NOT_JSON
+         "invalid character ']' looking for beginning of object key string"},
     };
     struct fixture f;
 
@@ -427,7 +480,56 @@ static void test_rotation(void **state)
                  WORDS("--enable-log-rotation", "--log-outputs=/x",
                        "--log-rotation-config-json", cases[i].json),
                  NULL),
-            cases[i].action);
+            CONFIG_BAD_SETTING);
+        assert_string_equal(f.msg.text, cases[i].text);
+        config_close(&f.config);
+    }
+    /* Without rotation nobody looks. */
+    assert_int_equal(load(&f, WORDS("--log-rotation-config-json", "x"), NULL),
+                     CONFIG_RUN);
+    config_close(&f.config);
+}
+
+static void test_rotation(void **state)
+{
+    static const struct {
+        const char *json; /* NULL: the flag isn't given */
+        struct log_rotation expected;
+    } cases[] = {
+        {NULL, {100 << 20, 0, 0, false, false}},
+        {"{}", {100 << 20, 0, 0, false, false}},
+        {"{\"maxsize\":0,\"maxage\":-1,\"maxbackups\":-2}",
+         {100 << 20, 0, 0, false, false}},
+        {" { \"maxsize\" : 3 , \"maxage\" : 4, \"maxbackups\": 5,\n"
+         "\"localtime\": true, \"compress\": true, \"filename\": \"x\" } ",
+         {3 << 20, 4, 5, true, true}},
+        {"{\"MaxSize\":1,\"unknown\":{\"maxsize\":9},\"compress\":null}",
+         {1 << 20, 0, 0, false, false}},
+        {"{\"maxsize\":1,\"maxsize\":2,\"maxsiz\":3,\"maxsizes\":4}",
+         {2 << 20, 0, 0, false, false}},
+        {"{\"maxsize\":9223372036854775807}",
+         {UINT64_C(1) << 60, 0, 0, false, false}},
+    };
+    struct fixture f;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        const struct log_rotation *want = &cases[i].expected;
+        const struct log_rotation *got = &f.config.log_rotation;
+
+        assert_int_equal(
+            load(&f,
+                 WORDS("--enable-log-rotation", "--log-outputs=stdout,/x",
+                       cases[i].json == NULL ? NULL
+                                             : "--log-rotation-config-json",
+                       cases[i].json),
+                 NULL),
+            CONFIG_RUN);
+        assert_int_equal(got->max_bytes, want->max_bytes);
+        assert_int_equal(got->max_age_days, want->max_age_days);
+        assert_int_equal(got->max_backups, want->max_backups);
+        assert_int_equal(got->local_time, want->local_time);
+        assert_int_equal(got->compress, want->compress);
         config_close(&f.config);
     }
 }
@@ -577,6 +679,7 @@ int main(void)
         cmocka_unit_test(test_bad_other_settings),
         cmocka_unit_test(test_good_settings),
         cmocka_unit_test(test_rotation),
+        cmocka_unit_test(test_rotation_errors),
         cmocka_unit_test(test_compaction),
         cmocka_unit_test(test_variables),
         cmocka_unit_test(test_bad_variables),

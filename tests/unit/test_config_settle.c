@@ -12,7 +12,7 @@
 
 #include "chorad/config.h"
 
-#define MAX_WORDS 8
+#define MAX_WORDS 16
 
 struct fixture {
     struct config config;
@@ -302,22 +302,39 @@ static void test_refused(void **state)
 
 static void test_no_effect_is_noted(void **state)
 {
+    static const char *const with_effect[] = {
+        "max-wals",
+        "bcrypt-cost",
+        "memory-mlock",
+        "unsafe-no-fsync",
+        "socket-reuse-port",
+        "socket-reuse-address",
+        "enable-log-rotation",
+        "log-rotation-config-json",
+    };
     struct fixture f;
 
     (void)state;
     settle(&f,
-           WORDS("--backend-bbolt-freelist-type=array", "--memory-mlock",
+           WORDS("--backend-bbolt-freelist-type=array", "--enable-pprof",
+                 "--downgrade-check-time=1s",
                  "--feature-gates=SetMemberLocalAddr=true", "--max-wals=9",
-                 "--bcrypt-cost=10"),
+                 "--bcrypt-cost=10", "--memory-mlock", "--unsafe-no-fsync",
+                 "--socket-reuse-port", "--socket-reuse-address",
+                 "--enable-log-rotation", "--log-outputs=/x",
+                 "--log-rotation-config-json={\"maxsize\": 1}"),
            NULL);
     assert_int_equal(config_check_supported(&f.config, &f.msg), 0);
     assert_true(has_note(&f.config, "setting has no effect",
                          "backend-bbolt-freelist-type"));
-    assert_true(has_note(&f.config, "setting has no effect", "memory-mlock"));
+    assert_true(has_note(&f.config, "setting has no effect", "enable-pprof"));
+    assert_true(
+        has_note(&f.config, "setting has no effect", "downgrade-check-time"));
     assert_true(has_note(&f.config, "feature gate has no effect",
                          "SetMemberLocalAddr"));
-    assert_false(has_note(&f.config, "setting has no effect", "max-wals"));
-    assert_false(has_note(&f.config, "setting has no effect", "bcrypt-cost"));
+    for (size_t i = 0; i < sizeof(with_effect) / sizeof(with_effect[0]); i++)
+        assert_false(
+            has_note(&f.config, "setting has no effect", with_effect[i]));
     config_close(&f.config);
 }
 

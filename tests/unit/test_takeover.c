@@ -253,6 +253,24 @@ static void assert_refused(struct dirs *d, int err, const char *why)
     free(note);
 }
 
+static void assert_note(const struct dirs *d, bool there)
+{
+    char *path = in(d, "README.chorad");
+    struct buf note = {0};
+
+    assert_int_equal(file_exists(path), there);
+    if (there) {
+        assert_int_equal(file_read(path, 10000, &note, NULL), 0);
+        buf_append(&note, "", 1);
+        assert_non_null(strstr((char *)note.data, "chorad 1.2.3"));
+        assert_non_null(strstr((char *)note.data, "up to entry 6 "));
+        assert_non_null(strstr((char *)note.data, d->root));
+        assert_non_null(strstr((char *)note.data, "chorad export"));
+    }
+    buf_close(&note);
+    free(path);
+}
+
 /* ---- tests ----------------------------------------------------------------
  */
 
@@ -426,6 +444,113 @@ static void a_database_without_a_log(void **state)
     assert_refused(d, ERR_CORRUPT, "snapshot restore");
 }
 
+/* What the versions of etcd leave that stop before they have a log: no bucket
+ * (3.4), an empty one of metadata, or one that says nothing of entries. */
+static void make_unused_database(struct dirs *d, unsigned stage)
+{
+    char *path = in(d, "member/snap/db");
+    struct listing l = {{0}};
+    struct buf image;
+
+    if (stage >= 2)
+        list(&l, true, text("key"), text(""));
+    if (stage >= 1)
+        list(&l, true, text("meta"), text(""));
+    if (stage >= 2) {
+        list(&l, false, text("consistent_index"),
+             bytes_of("\0\0\0\0\0\0\0", 8));
+        list(&l, false, text("storageVersion"), text("3.7.0"));
+    }
+    image = make_image(&l, 2);
+    assert_int_equal(file_write_atomic(path, image.data, image.len, 0600, NULL),
+                     0);
+    buf_close(&image);
+    buf_close(&l.buf);
+    free(path);
+}
+
+static void a_database_of_a_failed_start(void **state)
+{
+    struct dirs *d = *state;
+
+    char *path = in(d, "member/snap/db");
+
+    for (unsigned stage = 0; stage <= 2; stage++) {
+        make_unused_database(d, stage);
+        take(d);
+        assert_false(file_exists(d->kv));
+        assert_note(d, false);
+    }
+    /* Killed between making the file and writing its first page. */
+    assert_int_equal(file_write_atomic(path, "", 0, 0600, NULL), 0);
+    take(d);
+    assert_false(file_exists(d->kv));
+    assert_note(d, false);
+    free(path);
+}
+
+/* Data of entry 0 is data, too: a member, say, or a key. */
+static void a_database_of_no_entry_with_data(void **state)
+{
+    struct dirs *d = *state;
+
+    make_database(d, "member/snap/db", 0, NULL);
+    assert_refused(d, ERR_CORRUPT, "snapshot restore");
+}
+
+/* The index alone says that there was something. */
+static void a_database_of_entries_without_data(void **state)
+{
+    struct dirs *d = *state;
+    char *path = in(d, "member/snap/db");
+    struct listing l = {{0}};
+    struct buf image;
+
+    list(&l, true, text("meta"), text(""));
+    list(&l, false, text("consistent_index"), bytes_of("\0\0\0\0\0\0\0\4", 8));
+    image = make_image(&l, 2);
+    assert_int_equal(file_write_atomic(path, image.data, image.len, 0600, NULL),
+                     0);
+    assert_refused(d, ERR_CORRUPT, "snapshot restore");
+    buf_close(&image);
+    buf_close(&l.buf);
+    free(path);
+}
+
+/* A leader sent a snapshot: there was a log. */
+static void a_failed_start_beside_a_snapshot(void **state)
+{
+    struct dirs *d = *state;
+
+    make_unused_database(d, 1);
+    make_database(d, "member/snap/0000000000000007.snap.db", 7, "3.7.0");
+    assert_refused(d, ERR_CORRUPT, "but no log");
+}
+
+static void a_failed_start_that_still_runs(void **state)
+{
+    struct dirs *d = *state;
+    char *path = in(d, "member/snap/db");
+    int fd;
+
+    make_unused_database(d, 1);
+    fd = open(path, O_RDWR | O_CLOEXEC);
+    assert_int_equal(flock(fd, LOCK_EX), 0);
+    assert_refused(d, ERR_BUSY, "stop etcd");
+    close(fd);
+    free(path);
+}
+
+static void a_damaged_database_without_a_log(void **state)
+{
+    struct dirs *d = *state;
+    char *path = in(d, "member/snap/db");
+
+    assert_int_equal(file_write_atomic(path, "damaged", 7, 0600, NULL), 0);
+    assert_refused(d, ERR_CORRUPT, "member/snap/db");
+    free(path);
+}
+
 static void a_database_that_etcd_holds(void **state)
 {
     struct dirs *d = *state;
@@ -473,24 +598,6 @@ static void a_start_that_was_cut_off(void **state)
     assert_false(file_exists(tmp));
     free(tmp);
     free(part);
-}
-
-static void assert_note(const struct dirs *d, bool there)
-{
-    char *path = in(d, "README.chorad");
-    struct buf note = {0};
-
-    assert_int_equal(file_exists(path), there);
-    if (there) {
-        assert_int_equal(file_read(path, 10000, &note, NULL), 0);
-        buf_append(&note, "", 1);
-        assert_non_null(strstr((char *)note.data, "chorad 1.2.3"));
-        assert_non_null(strstr((char *)note.data, "up to entry 6 "));
-        assert_non_null(strstr((char *)note.data, d->root));
-        assert_non_null(strstr((char *)note.data, "chorad export"));
-    }
-    buf_close(&note);
-    free(path);
 }
 
 /* One who crashed before it was left gets it at the next start. */
@@ -571,6 +678,12 @@ int main(void)
         TEST(no_snapshot_where_the_log_begins),
         TEST(a_log_that_has_lost_its_end),
         TEST(a_database_without_a_log),
+        TEST(a_database_of_a_failed_start),
+        TEST(a_database_of_no_entry_with_data),
+        TEST(a_database_of_entries_without_data),
+        TEST(a_failed_start_beside_a_snapshot),
+        TEST(a_failed_start_that_still_runs),
+        TEST(a_damaged_database_without_a_log),
         TEST(a_database_that_etcd_holds),
         TEST(a_damaged_database),
         TEST(a_start_that_was_cut_off),

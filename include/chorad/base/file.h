@@ -43,6 +43,17 @@ int file_remove_tree(const char *path, struct errmsg *msg);
  * unless NULL, becomes true. Blocks. */
 void file_dissolve(int fd, const atomic_bool *stop);
 
+#define FILE_MODE_TEXT 16
+
+/* A mode as Go prints it: "drwxr-xr-x", "-rw-------", "dgrwxr-x---". */
+void file_mode_text(char out[FILE_MODE_TEXT], mode_t mode);
+
+/* Warn in the log, in etcd's words, about a directory of data that isn't 0700
+ * and a file with a key that others than its owner may use. What isn't there
+ * is passed over. */
+void file_check_dir_mode(const char *path);
+void file_check_key_mode(const char *path);
+
 /* Something by that name can be seen. */
 bool file_exists(const char *path);
 

@@ -64,10 +64,26 @@ enum log_level log_level(void);
 int log_level_parse(const char *name);
 void log_set_json(bool json);
 
+/* When a file of the log is full, and what becomes of full ones. */
+struct log_rotation {
+    uint64_t max_bytes;    /* of a file; more than 0 */
+    uint64_t max_age_days; /* 0: a full file stays for good */
+    uint64_t max_backups;  /* 0: all full files stay */
+    bool local_time;       /* in their names, rather than UTC */
+    bool compress;         /* with gzip, and by a thread of its own */
+};
+
 /* Sends lines to these outputs: "stderr", "stdout", "default" (stderr) or
  * file paths, opened for append. 0 or an error with the path's index in
  * *bad. Before the first call: stderr. */
 int log_set_outputs(const char *const *outputs, size_t n, size_t *bad);
+
+/* The same with a file that is rotated; streams aren't. A file that is full
+ * becomes "name-2006-01-02T15-04-05.000.log", by the time it was closed, and
+ * what is too old or too much is removed. A directory that can't be written to
+ * lets the file grow, which is said in it once a minute. */
+int log_set_rotated(const char *const *outputs, size_t n,
+                    const struct log_rotation *rotation, size_t *bad);
 
 /* Writes the line whatever the level; one write(2) per output. */
 void log_write(enum log_level level, const char *file, int line,
