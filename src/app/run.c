@@ -9,6 +9,7 @@
 #include "chorad/node.h"
 #include "chorad/rpc.h"
 #include "chorad/services.h"
+#include "turns.h"
 
 #include <signal.h>
 #include <stdlib.h>
@@ -25,6 +26,7 @@ enum { SIGNALS = 2 };
 struct app {
     const struct config *config;
     uv_loop_t loop;
+    struct app_turns turns;
     uv_signal_t signals[SIGNALS];
     uv_timer_t watch_tick;
     uv_timer_t leader_tick;
@@ -327,6 +329,7 @@ static void on_http_closed(void *arg)
     node_close(app->node, on_node_closed, app);
     for (int i = 0; i < SIGNALS; i++)
         close_handle((uv_handle_t *)&app->signals[i]);
+    app_turns_close(&app->turns);
 }
 
 static void stop_rpc(uv_work_t *work)
@@ -482,6 +485,7 @@ int app_run(const struct config *config)
              LOG_STR("data-dir", config->data_dir),
              LOG_U64("max-open-files", front_raise_fd_limit()));
     CHECK(uv_loop_init(&app.loop) == 0);
+    app_turns_start(&app.turns, &app.loop);
     if (start(&app, &msg) < 0)
         log_fatal(app.discovering ? "discovery failed" : "failed to start",
                   LOG_STR("error", msg.text));

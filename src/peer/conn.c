@@ -1,6 +1,7 @@
 #include "conn.h"
 #include "chorad/base/check.h"
 #include "chorad/base/queue.h"
+#include "chorad/base/turn.h"
 #include "conn_private.h"
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -139,6 +140,7 @@ static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
 static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
 {
     struct conn *conn = stream->data;
+    enum turn_part before = turn_part(TURN_PEERS_READ);
 
     if (n > 0) {
         if (conn->read_ms != 0) {
@@ -152,6 +154,7 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
     } else if (n < 0) {
         end(conn, uv_strerror((int)n));
     }
+    turn_part(before);
 }
 
 static void read_on(struct conn *conn)
