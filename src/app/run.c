@@ -11,6 +11,7 @@
 #include "chorad/services.h"
 #include "dirs.h"
 #include "signals.h"
+#include "turns.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -33,6 +34,7 @@ struct app {
     const struct config *config;
     uv_loop_t loop;
     struct signals signals;
+    struct app_turns turns;
     uv_timer_t watch_tick;
     uv_timer_t leader_tick;
     unsigned leaderless; /* ticks in a row */
@@ -333,6 +335,7 @@ static void on_http_closed(void *arg)
 
     services_close(app->services);
     node_close(app->node, on_node_closed, app);
+    app_turns_close(&app->turns);
 }
 
 static void stop_rpc(uv_work_t *work)
@@ -513,6 +516,7 @@ int app_run(const struct config *config)
              LOG_U64("max-open-files", front_raise_fd_limit()));
     app_check_dirs(config);
     CHECK(uv_loop_init(&app.loop) == 0);
+    app_turns_start(&app.turns, &app.loop);
     if (start(&app, &msg) < 0)
         log_fatal(app.discovering ? "discovery failed" : "failed to start",
                   LOG_STR("error", msg.text));

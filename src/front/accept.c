@@ -3,6 +3,7 @@
 
 #include "chorad/base/check.h"
 #include "chorad/base/log.h"
+#include "chorad/base/turn.h"
 
 #include <errno.h>
 #include <netinet/in.h>
@@ -92,7 +93,10 @@ static void on_readable(uv_poll_t *poll, int status, int events)
             accept4(listener->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
         if (fd >= 0) {
+            enum turn_part before = turn_part(TURN_CONNECTIONS);
+
             deal(listener, fd);
+            turn_part(before);
             continue;
         }
         if (errno == EAGAIN || errno == EWOULDBLOCK)

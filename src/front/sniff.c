@@ -12,6 +12,7 @@
 
 #include "chorad/base/check.h"
 #include "chorad/base/mem.h"
+#include "chorad/base/turn.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -156,6 +157,7 @@ static void on_readable(uv_poll_t *poll, int status, int events)
 {
     struct waiting *w = poll->data;
     struct front *front = w->listener->front;
+    enum turn_part before = turn_part(TURN_CONNECTIONS);
 
     (void)events;
     if (status != 0)
@@ -163,6 +165,7 @@ static void on_readable(uv_poll_t *poll, int status, int events)
     else
         decide(w);
     set_timer(front);
+    turn_part(before);
 }
 
 static void on_look_timer(uv_timer_t *timer)

@@ -2,6 +2,7 @@
 #include "server.h"
 #include "chorad/base/check.h"
 #include "chorad/base/log.h"
+#include "chorad/base/turn.h"
 #include "health.h"
 #include "metrics_page.h"
 #include "reply.h"
@@ -44,11 +45,15 @@ static void set_timer(struct server *server)
 
 static void run(struct server *server)
 {
+    enum turn_part before;
+
     if (server->closing)
         return;
+    before = turn_part(TURN_HTTP);
     CHECK(MHD_run(server->daemon) == MHD_YES);
     metrics_page_forget(server->http);
     set_timer(server);
+    turn_part(before);
 }
 
 static void on_poll(uv_poll_t *poll, int status, int events)

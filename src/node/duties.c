@@ -1,6 +1,7 @@
 /* What a member does by the clock, and what it raises by itself. */
 #include "chorad/base/clock.h"
 #include "chorad/base/log.h"
+#include "chorad/base/turn.h"
 #include "node.h"
 #include "raft_internal.pb-c.h"
 #include <stdlib.h>
@@ -188,6 +189,8 @@ void node_duties(struct node *node, uint64_t now_ns)
     node_check_versions(node, now_ns);
     node_check_corruption(node, now_ns);
     auto_compact(node, now_ns);
+    turn_part(TURN_LEASES);
     if (node->role == RAFT_LEADER)
         node_revoke_expired(node, now_ns);
+    turn_part(TURN_DUTIES);
 }

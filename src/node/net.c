@@ -92,7 +92,9 @@ static void on_removed(void *arg)
 /* ---- what goes ---- */
 
 /* A leader that was late with its heartbeats is overloaded, or its disk is; the
- * others may elect another one (source: etcd's contention detector). */
+ * others may elect another one (source: etcd's contention detector). Those that
+ * carry the context of a read count as well: they keep followers quiet all the
+ * same, and while reads are under way a tick's own carry one. */
 static void watch_heartbeat(struct node *node,
                             const struct raft_message *message, uint64_t now_ns)
 {
@@ -120,7 +122,7 @@ void node_send(struct node *node, struct raft_message *messages, size_t n)
             node_send_snapshot(node, &messages[i]);
             continue;
         }
-        if (messages[i].type == RAFT_MSG_HEARTBEAT && !messages[i].context) {
+        if (messages[i].type == RAFT_MSG_HEARTBEAT) {
             if (now_ns == 0)
                 now_ns = clock_mono_ns();
             watch_heartbeat(node, &messages[i], now_ns);

@@ -2,6 +2,7 @@
 #include "chorad/base/check.h"
 #include "chorad/base/clock.h"
 #include "chorad/base/log.h"
+#include "chorad/base/turn.h"
 #include <stdlib.h>
 
 void node_fail(struct node *node, const char *what, const char *why)
@@ -27,11 +28,17 @@ static void run_tasks(struct node *node)
 
 void node_turn(struct node *node)
 {
+    enum turn_part before = turn_part(TURN_LOG);
+
     node_take_appended(node);
+    turn_part(TURN_REQUESTS);
     node_take_requests(node);
+    turn_part(TURN_READS);
     node_take_barriers(node);
     node_pump(node);
+    turn_part(TURN_TASKS);
     run_tasks(node);
+    turn_part(before);
 }
 
 static void on_tick(uv_timer_t *timer)
@@ -40,6 +47,7 @@ static void on_tick(uv_timer_t *timer)
 
     if (node->stopping)
         return;
+    turn_part(TURN_DUTIES);
     node_check_sleep(node);
     if (node_may_tick(node))
         raft_tick(node->raft);
@@ -48,6 +56,7 @@ static void on_tick(uv_timer_t *timer)
     node_turn(node);
     node_duties(node, node->last_tick_ns);
     node_pump(node);
+    turn_part(TURN_OTHER);
 }
 
 /* Member id, milliseconds, a counter: unique for as long as no member hands
@@ -219,7 +228,9 @@ static void work_done(uv_work_t *uv, int status)
 
     (void)status; /* nothing is ever cancelled */
     node->works--;
+    turn_part(TURN_TASKS);
     work->done(work);
+    turn_part(TURN_OTHER);
 }
 
 void node_work(struct node *node, struct node_work *work)

@@ -1,5 +1,6 @@
 #include "chorad/base/clock.h"
 #include "chorad/base/log.h"
+#include "chorad/base/turn.h"
 #include "node.h"
 #include <stdlib.h>
 
@@ -253,31 +254,44 @@ static bool campaign_alone(struct node *node)
     return true;
 }
 
+/* What Raft's update holds but for what is committed. */
+static void carry_out(struct node *node, struct raft_update *update)
+{
+    raft_update(node->raft, update);
+    publish_status(node);
+    if (update->has_soft_state)
+        node_note_leader(node, &update->soft_state);
+    /* A leader's entries travel while they are written here. */
+    if (update->message_count > 0)
+        node_send(node, update->messages, update->message_count);
+    turn_part(TURN_LOG);
+    if (update->append)
+        submit(node, update->append);
+}
+
 void node_pump(struct node *node)
 {
     struct raft_update update;
+    enum turn_part before;
 
     /* Without the transport the member is about to close: what the log's thread
      * still gives back comes to nothing. */
     if (node->pumping || node->failed || !node->raft || !node->peers)
         return;
     node->pumping = true;
+    before = turn_part(TURN_RAFT);
     while (!node->failed && raft_has_update(node->raft)) {
-        raft_update(node->raft, &update);
-        publish_status(node);
-        if (update.has_soft_state)
-            node_note_leader(node, &update.soft_state);
-        /* A leader's entries travel while they are written here. */
-        if (update.message_count > 0)
-            node_send(node, update.messages, update.message_count);
-        if (update.append)
-            submit(node, update.append);
+        turn_part(TURN_RAFT);
+        carry_out(node, &update);
         if (update.committed_count > 0) {
             uint64_t last = update.committed[update.committed_count - 1].index;
+            turn_part(TURN_APPLY);
             apply_committed(node, &update);
             if (node->failed)
                 break;
+            turn_part(TURN_WATCH_FEED);
             watch_feed_flush(node->feed);
+            turn_part(TURN_READS);
             node_reads_ready(node, update.reads, update.read_count);
             raft_applied(node->raft, last);
             /* Who joins right after the start wants to know. */
@@ -293,8 +307,11 @@ void node_pump(struct node *node)
             node_follow_leader(node);
     }
     publish_status(node);
+    turn_part(TURN_READS);
     node_release_barriers(node);
+    turn_part(TURN_SNAPSHOT);
     node_maybe_snapshot(node);
+    turn_part(before);
     node->pumping = false;
     /* A barrier may have let proposals through. */
     if (campaign_alone(node) || raft_has_update(node->raft))

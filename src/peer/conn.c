@@ -2,6 +2,7 @@
 #include "chorad/base/address.h"
 #include "chorad/base/check.h"
 #include "chorad/base/queue.h"
+#include "chorad/base/turn.h"
 #include "conn_private.h"
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -140,6 +141,7 @@ static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
 static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
 {
     struct conn *conn = stream->data;
+    enum turn_part before = turn_part(TURN_PEERS_READ);
 
     if (n > 0) {
         if (conn->read_ms != 0) {
@@ -153,6 +155,7 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
     } else if (n < 0) {
         end(conn, uv_strerror((int)n));
     }
+    turn_part(before);
 }
 
 static void read_on(struct conn *conn)

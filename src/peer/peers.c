@@ -4,6 +4,7 @@
 #include "chorad/base/check.h"
 #include "chorad/base/log.h"
 #include "chorad/base/queue.h"
+#include "chorad/base/turn.h"
 #include "download.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -37,8 +38,11 @@ static void report(struct peers *peers)
 
 static void flush(struct peers *peers)
 {
+    enum turn_part before;
+
     if (!peers->flush_due || peers->closing)
         return;
+    before = turn_part(TURN_PEERS_WRITE);
     peers->flush_due = false;
     (void)uv_idle_stop(&peers->soon);
     free_gone(peers);
@@ -48,6 +52,7 @@ static void flush(struct peers *peers)
         pipeline_flush(&peer->pipeline);
     }
     report(peers);
+    turn_part(before);
 }
 
 static void on_before_poll(uv_prepare_t *prepare)

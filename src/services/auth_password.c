@@ -80,7 +80,7 @@ void auth_user_add_open(struct rpc_call *call)
     else if (req.no_password)
         add_without(call, req.name);
     else
-        secret_hash(call, req.password, add_hashed, NULL);
+        secret_hash(call, req.name, req.password, add_hashed, NULL);
 }
 
 /* ---- UserChangePassword ---- */
@@ -106,7 +106,7 @@ void auth_change_password_open(struct rpc_call *call)
     if (!auth_request_read(call, APPLY_USER_CHANGE_PASSWORD, &req))
         return;
     if (req.password.len > 0)
-        secret_hash(call, req.password, change_hashed, NULL);
+        secret_hash(call, req.name, req.password, change_hashed, NULL);
     else
         service_propose(call, SERVICE_USER_CHANGE_PASSWORD,
                         APPLY_USER_CHANGE_PASSWORD, call->request);

@@ -152,7 +152,7 @@ static void look_up(struct authentication *a)
     if (err != 0)
         refuse(a, err);
     else
-        secret_compare(a->call, a->password, &hash, compared, a);
+        secret_compare(a->call, a->name, a->password, &hash, compared, a);
     buf_close(&hash);
 }
 

@@ -1,7 +1,10 @@
 #include "secret.h"
 
+#include "chorad/base/crc32c.h"
+
 #include <openssl/crypto.h>
 #include <stdlib.h>
+#include <string.h>
 
 static struct secret_job *job_of(struct slow_job *slow)
 {
@@ -58,12 +61,26 @@ static void run_compare(struct slow_job *slow)
 
 /* ---- on the shard ---- */
 
-static struct secret_job *new_job(struct rpc_call *call, struct bytes password,
+/* One user at one host: neither one host that tries many passwords nor many
+ * hosts of one user shall keep the others from logging in. */
+static uint64_t caller_of(struct rpc_call *call, struct bytes user)
+{
+    const char *peer = rpc_peer(call);
+    const char *port = strrchr(peer, ':');
+    size_t len = port != NULL ? (size_t)(port - peer) : strlen(peer);
+
+    return (uint64_t)crc32c(0, peer, len) << 32 |
+           crc32c(0, user.data, user.len);
+}
+
+static struct secret_job *new_job(struct rpc_call *call, struct bytes user,
+                                  struct bytes password,
                                   void (*then)(struct secret_job *job, int err),
                                   void *arg)
 {
     struct secret_job *job = mem_zalloc(sizeof(*job));
 
+    job->slow.caller = caller_of(call, user);
     job->slow.shard = call->shard;
     job->slow.done = back;
     job->slow.drop = drop;
@@ -75,21 +92,22 @@ static struct secret_job *new_job(struct rpc_call *call, struct bytes password,
     return job;
 }
 
-void secret_hash(struct rpc_call *call, struct bytes password,
+void secret_hash(struct rpc_call *call, struct bytes user,
+                 struct bytes password,
                  void (*then)(struct secret_job *job, int err), void *arg)
 {
-    struct secret_job *job = new_job(call, password, then, arg);
+    struct secret_job *job = new_job(call, user, password, then, arg);
 
     job->cost = services_of(call)->config.bcrypt_cost;
     job->slow.run = run_hash;
     slow_start(services_of(call)->slow, &job->slow);
 }
 
-void secret_compare(struct rpc_call *call, struct bytes password,
-                    struct buf *hash,
+void secret_compare(struct rpc_call *call, struct bytes user,
+                    struct bytes password, struct buf *hash,
                     void (*then)(struct secret_job *job, int err), void *arg)
 {
-    struct secret_job *job = new_job(call, password, then, arg);
+    struct secret_job *job = new_job(call, user, password, then, arg);
 
     job->hash = *hash;
     *hash = (struct buf){0};

@@ -17,13 +17,14 @@ struct secret_job {
     bool matches;
 };
 
-/* Hashes it. `then` comes later, on the shard, and after it the job is gone.
- * `call->state` is the job's meanwhile. */
-void secret_hash(struct rpc_call *call, struct bytes password,
+/* Hashes a user's. `then` comes later, on the shard, and after it the job is
+ * gone. `call->state` is the job's meanwhile. */
+void secret_hash(struct rpc_call *call, struct bytes user,
+                 struct bytes password,
                  void (*then)(struct secret_job *job, int err), void *arg);
 /* Compares it with the hash, which is taken over. */
-void secret_compare(struct rpc_call *call, struct bytes password,
-                    struct buf *hash,
+void secret_compare(struct rpc_call *call, struct bytes user,
+                    struct bytes password, struct buf *hash,
                     void (*then)(struct secret_job *job, int err), void *arg);
 
 /* The `on_cancel` of methods that use these. */

@@ -5,13 +5,10 @@
 
 #include <pthread.h>
 #include <stdlib.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #define THREADS_MAX 8
 #define WAITING_MAX 1024
-/* The threads serve others first. */
-#define NICE 10
 
 struct slow_list {
     struct slow_job *first;
@@ -24,7 +21,8 @@ struct slow_pool {
     unsigned threads;
     unsigned threads_max;
     unsigned waiting_n;
-    struct slow_list waiting;
+    uint64_t round;           /* of the job that was taken last */
+    struct slow_list waiting; /* by their rounds */
     struct slow_list running;
     bool stopped;
 };
@@ -51,16 +49,23 @@ static void unlock_unref(struct slow_pool *pool)
     free(pool);
 }
 
+/* The threads are no less urgent than others, because somebody waits for each:
+ * niced ones get nothing beside busy programs. What keeps the rest of the
+ * member served is that they leave it a core. */
+unsigned slow_threads_max(long cores)
+{
+    if (cores <= 2)
+        return 1;
+    return cores > THREADS_MAX ? THREADS_MAX : (unsigned)cores - 1;
+}
+
 struct slow_pool *slow_pool_new(void)
 {
     struct slow_pool *pool = mem_zalloc(sizeof(*pool));
-    long cores = sysconf(_SC_NPROCESSORS_ONLN);
 
     CHECK(pthread_mutex_init(&pool->lock, NULL) == 0);
     pool->refs = 1;
-    pool->threads_max = cores < 1             ? 1
-                        : cores > THREADS_MAX ? THREADS_MAX
-                                              : (unsigned)cores;
+    pool->threads_max = slow_threads_max(sysconf(_SC_NPROCESSORS_ONLN));
     pool->waiting.last = &pool->waiting.first;
     pool->running.last = &pool->running.first;
     return pool;
@@ -89,6 +94,38 @@ static void take_out(struct slow_list *list, struct slow_job *job)
         job->next->prev = job->prev;
     else
         list->last = job->prev;
+}
+
+/* ---- who comes next ---- */
+
+/* Each caller has one job in each round, so that those with many wait behind
+ * each other and not in front of everybody else: behind the caller's last, but
+ * not in rounds that are over. */
+static uint64_t round_for(const struct slow_pool *pool,
+                          const struct slow_job *job)
+{
+    uint64_t round = pool->round;
+
+    for (const struct slow_job *at = pool->waiting.first; at != NULL;
+         at = at->next)
+        if (at->caller == job->caller)
+            round = at->round + 1;
+    return round;
+}
+
+static void insert(struct slow_list *list, struct slow_job *job)
+{
+    struct slow_job **at = &list->first;
+
+    while (*at != NULL && (*at)->round <= job->round)
+        at = &(*at)->next;
+    job->next = *at;
+    job->prev = at;
+    *at = job;
+    if (job->next != NULL)
+        job->next->prev = &job->next;
+    else
+        list->last = &job->next;
 }
 
 /* ---- the end of a job ---- */
@@ -133,6 +170,7 @@ static struct slow_job *take_waiting(struct slow_pool *pool)
         return NULL;
     take_out(&pool->waiting, job);
     pool->waiting_n--;
+    pool->round = job->round;
     job->waiting = false;
     append(&pool->running, job);
     return job;
@@ -143,8 +181,6 @@ static void *run_thread(void *arg)
     struct slow_pool *pool = arg;
     struct slow_job *job;
 
-    /* Of this thread alone, as Linux has it. */
-    (void)setpriority(PRIO_PROCESS, 0, NICE);
     lock(pool);
     while ((job = take_waiting(pool)) != NULL) {
         unlock(pool);
@@ -183,25 +219,6 @@ static bool start_thread(struct slow_pool *pool)
 
 /* ---- the shards ---- */
 
-void slow_start(struct slow_pool *pool, struct slow_job *job)
-{
-    job->pool = pool;
-    job->back.run = back_on_shard;
-    job->refs = 2; /* who runs it and who is told */
-    job->told = false;
-    lock(pool);
-    job->waiting =
-        !pool->stopped && pool->waiting_n < WAITING_MAX && start_thread(pool);
-    if (job->waiting) {
-        append(&pool->waiting, job);
-        pool->waiting_n++;
-    } else {
-        job->refs = 1;
-        tell(job, pool->stopped ? ERR_STOPPED : ERR_TOO_MANY_REQUESTS);
-    }
-    unlock(pool);
-}
-
 /* With the lock held: it doesn't begin any more. */
 static void give_up(struct slow_pool *pool, struct slow_job *job, int err)
 {
@@ -210,6 +227,42 @@ static void give_up(struct slow_pool *pool, struct slow_job *job, int err)
     job->waiting = false;
     job->refs--;
     tell(job, err);
+}
+
+static struct slow_job *last_waiting(const struct slow_pool *pool)
+{
+    return container_of(pool->waiting.last, struct slow_job, next);
+}
+
+/* With the lock held. Where no more may wait, the one that would come last
+ * goes: it is of a caller that has more waiting than the new one's. */
+static bool make_room(struct slow_pool *pool, const struct slow_job *job)
+{
+    if (pool->waiting_n < WAITING_MAX)
+        return true;
+    if (last_waiting(pool)->round <= job->round)
+        return false;
+    give_up(pool, last_waiting(pool), ERR_TOO_MANY_REQUESTS);
+    return true;
+}
+
+void slow_start(struct slow_pool *pool, struct slow_job *job)
+{
+    job->pool = pool;
+    job->back.run = back_on_shard;
+    job->refs = 2; /* who runs it and who is told */
+    job->told = false;
+    lock(pool);
+    job->round = round_for(pool, job);
+    job->waiting = !pool->stopped && make_room(pool, job) && start_thread(pool);
+    if (job->waiting) {
+        insert(&pool->waiting, job);
+        pool->waiting_n++;
+    } else {
+        job->refs = 1;
+        tell(job, pool->stopped ? ERR_STOPPED : ERR_TOO_MANY_REQUESTS);
+    }
+    unlock(pool);
 }
 
 void slow_cancel(struct slow_job *job)

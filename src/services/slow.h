@@ -1,6 +1,7 @@
-/* Work that takes long on purpose: hashing and comparing passwords, signing
- * tokens. On threads of its own, so that it keeps nothing else waiting, and as
- * many at once as there are cores; the others wait their turn.
+/* Work that takes long on purpose: hashing and comparing passwords. On threads
+ * of its own, one less than there are cores, so that it keeps nothing else
+ * waiting; who finds them at work waits, and callers take turns, however many
+ * jobs each has.
  *
  *   start --> waiting --> running --> done
  *                |           |
@@ -24,18 +25,22 @@ struct slow_job {
      * may be looked at. */
     void (*done)(struct slow_job *job, int err);
     void (*drop)(struct slow_job *job);
+    uint64_t caller; /* jobs of the same one wait for each other */
 
     /* The pool's own. */
     struct slow_pool *pool;
     struct slow_job *next; /* of those that wait, or that run */
     struct slow_job **prev;
     struct rpc_task back;
+    uint64_t round;
     unsigned refs;
     int err;
     bool waiting;
     bool told; /* `done` is on its way */
 };
 
+/* How many jobs run at once on a machine with so many cores. */
+unsigned slow_threads_max(long cores);
 struct slow_pool *slow_pool_new(void);
 /* Jobs that run, wait or come later are done with ERR_STOPPED. Any thread,
  * while the shards still run. */

@@ -13,6 +13,12 @@ static struct slow_pool *pool;
 static atomic_bool gate; /* jobs run until it is open */
 static atomic_uint begun;
 static atomic_uint dropped;
+static atomic_uint refused;     /* of the flood */
+static atomic_uint other_begun; /* how many had, when the other caller's did */
+
+#define FLOODER 1
+#define OTHER 2
+#define WAITING_MAX 1024
 
 struct job {
     struct slow_job slow;
@@ -35,8 +41,10 @@ static void sleep_a_little(void)
 static void run(struct slow_job *slow)
 {
     struct job *job = job_of(slow);
+    unsigned n = atomic_fetch_add(&begun, 1) + 1;
 
-    atomic_fetch_add(&begun, 1);
+    if (slow->caller == OTHER)
+        atomic_store(&other_begun, n);
     while (!atomic_load(&gate))
         sleep_a_little();
     memset(job->result, 7, sizeof(job->result));
@@ -46,6 +54,11 @@ static void done(struct slow_job *slow, int err)
 {
     struct job *job = job_of(slow);
 
+    if (job->call == NULL) {
+        if (err == ERR_TOO_MANY_REQUESTS)
+            atomic_fetch_add(&refused, 1);
+        return;
+    }
     job->call->state = NULL;
     if (err != 0)
         rpc_fail(job->call, err);
@@ -59,17 +72,30 @@ static void drop(struct slow_job *slow)
     free(job_of(slow));
 }
 
-static void open_work(struct rpc_call *call)
+static struct job *new_job(struct rpc_shard *shard, uint64_t caller)
 {
     struct job *job = mem_zalloc(sizeof(*job));
 
-    job->slow.shard = call->shard;
+    job->slow.shard = shard;
     job->slow.run = run;
     job->slow.done = done;
     job->slow.drop = drop;
+    job->slow.caller = caller;
+    return job;
+}
+
+static void start_for(struct rpc_call *call, uint64_t caller)
+{
+    struct job *job = new_job(call->shard, caller);
+
     job->call = call;
     call->state = job;
     slow_start(pool, &job->slow);
+}
+
+static void open_work(struct rpc_call *call)
+{
+    start_for(call, FLOODER);
 }
 
 static void cancel_work(struct rpc_call *call)
@@ -80,14 +106,46 @@ static void cancel_work(struct rpc_call *call)
         slow_cancel(&job->slow);
 }
 
+static bool becomes(atomic_uint *count, unsigned want)
+{
+    for (int i = 0; i < WAIT_S * 1000 && atomic_load(count) != want; i++)
+        sleep_a_little();
+    return atomic_load(count) == want;
+}
+
+/* As many as run at once. */
+static unsigned threads(void)
+{
+    return slow_threads_max(sysconf(_SC_NPROCESSORS_ONLN));
+}
+
+/* The flooder's jobs run, and as many as the request says wait; then comes the
+ * call's own. */
+static void open_flood(struct rpc_call *call)
+{
+    unsigned n = (unsigned)call->request.len;
+
+    for (unsigned i = 0; i < threads(); i++)
+        slow_start(pool, &new_job(call->shard, FLOODER)->slow);
+    CHECK(becomes(&begun, threads()));
+    for (unsigned i = 0; i < n; i++)
+        slow_start(pool, &new_job(call->shard, FLOODER)->slow);
+    start_for(call, OTHER);
+    atomic_store(&gate, true);
+}
+
 static const struct rpc_method methods[] = {
     {.name = "Work",
      .kind = RPC_UNARY,
      .open = open_work,
      .on_cancel = cancel_work},
+    {.name = "Flood",
+     .kind = RPC_UNARY,
+     .open = open_flood,
+     .on_cancel = cancel_work},
 };
 static const struct rpc_service service = {
-    .name = "test.Service", .methods = methods, .n = 1};
+    .name = "test.Service", .methods = methods, .n = 2};
 static const struct rpc_service *const services[] = {&service, NULL};
 
 static int setup(void **state)
@@ -95,24 +153,19 @@ static int setup(void **state)
     static struct fixture f;
     struct rpc_config config = {.services = services,
                                 .shards = 1,
-                                .max_recv_bytes = 1000,
+                                .max_recv_bytes = 4096,
                                 .max_concurrent_streams = UINT32_MAX,
                                 .keepalive_min_ms = 5000};
 
     atomic_store(&gate, false);
     atomic_store(&begun, 0);
     atomic_store(&dropped, 0);
+    atomic_store(&refused, 0);
+    atomic_store(&other_begun, 0);
     pool = slow_pool_new();
     connect_to(&f, &config);
     *state = &f;
     return 0;
-}
-
-static bool becomes(atomic_uint *count, unsigned want)
-{
-    for (int i = 0; i < WAIT_S * 1000 && atomic_load(count) != want; i++)
-        sleep_a_little();
-    return atomic_load(count) == want;
 }
 
 static int teardown(void **state)
@@ -121,14 +174,6 @@ static int teardown(void **state)
     disconnect(*state);
     slow_pool_unref(pool);
     return 0;
-}
-
-/* As many as run at once. */
-static unsigned threads(void)
-{
-    long n = sysconf(_SC_NPROCESSORS_ONLN);
-
-    return n > 8 ? 8 : (unsigned)n;
 }
 
 #define CALLS_MAX 32
@@ -156,6 +201,17 @@ static void assert_ended(struct client_call *calls, unsigned n, int code,
     }
 }
 
+static void test_a_core_is_left(void **state)
+{
+    (void)state;
+    assert_int_equal(slow_threads_max(-1), 1);
+    assert_int_equal(slow_threads_max(1), 1);
+    assert_int_equal(slow_threads_max(2), 1);
+    assert_int_equal(slow_threads_max(3), 2);
+    assert_int_equal(slow_threads_max(8), 7);
+    assert_int_equal(slow_threads_max(64), 8);
+}
+
 static void test_all_get_their_turn(void **state)
 {
     struct client_call calls[CALLS_MAX];
@@ -169,6 +225,35 @@ static void test_all_get_their_turn(void **state)
     begin(*state, &calls[0], "test.Service/Work");
     unary_start(&calls[0], "", 0, NULL, 0);
     assert_ended(calls, 1, GRPC_STATUS_OK, "");
+}
+
+static void assert_flooded(struct fixture *f, unsigned n)
+{
+    static const uint8_t body[2 * WAITING_MAX];
+    struct client_call call;
+
+    begin(f, &call, "test.Service/Flood");
+    unary_start(&call, body, n, NULL, 0);
+    assert_ended(&call, 1, GRPC_STATUS_OK, "");
+}
+
+/* One caller's jobs aren't in another's way: it begins behind those that ran
+ * and one that waited, but for what other threads take meanwhile. */
+static void test_callers_take_turns(void **state)
+{
+    assert_flooded(*state, 100);
+    assert_in_range(atomic_load(&other_begun), threads() + 1,
+                    3 * threads() + 1);
+    assert_true(becomes(&dropped, threads() + 101));
+    assert_int_equal(atomic_load(&refused), 0);
+}
+
+/* Who has most in the queue gives way when it is full. */
+static void test_a_full_queue_has_room_for_another(void **state)
+{
+    assert_flooded(*state, WAITING_MAX + 50);
+    assert_true(becomes(&dropped, threads() + WAITING_MAX + 51));
+    assert_true(becomes(&refused, 51));
 }
 
 static void test_who_goes_before_his_turn_costs_nothing(void **state)
@@ -222,6 +307,9 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
         TEST(test_all_get_their_turn),
+        TEST(test_a_core_is_left),
+        TEST(test_callers_take_turns),
+        TEST(test_a_full_queue_has_room_for_another),
         TEST(test_who_goes_before_his_turn_costs_nothing),
         TEST(test_a_stop_waits_for_none),
     };

@@ -13,6 +13,11 @@ const (
 	pathStatus   = "/etcdserverpb.Maintenance/Status"
 	pathDefrag   = "/etcdserverpb.Maintenance/Defragment"
 	pathSnapshot = "/etcdserverpb.Maintenance/Snapshot"
+
+	pathUserAdd      = "/etcdserverpb.Auth/UserAdd"
+	pathGrantRole    = "/etcdserverpb.Auth/UserGrantRole"
+	pathAuthEnable   = "/etcdserverpb.Auth/AuthEnable"
+	pathAuthenticate = "/etcdserverpb.Auth/Authenticate"
 )
 
 func appendBytes(b []byte, field protowire.Number, v []byte) []byte {
@@ -106,6 +111,16 @@ func statusLeads(b []byte) (leads bool, err error) {
 		}
 	})
 	return member != 0 && member == leader, err
+}
+
+// authToken is the token that a log-in gives.
+func authToken(b []byte) (token string, err error) {
+	err = fields(b, func(field protowire.Number, _ uint64, inner []byte) {
+		if field == 2 {
+			token = string(inner)
+		}
+	})
+	return token, err
 }
 
 // statusSize is the size of the store's file.

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -59,11 +60,19 @@ func failover(ctx context.Context, b *bench, s *server) (samples, error) {
 		if err != nil {
 			return nil, err
 		}
+		puts, err := startSteady(leader.others[1].addr, 200, 1000, "")
+		if err != nil {
+			return nil, err
+		}
+		time.Sleep(time.Second)
 		leader.kill()
 		began := time.Now()
 		err = putUntilTaken(ctx, c)
 		took = append(took, time.Since(began).Seconds())
 		c.close()
+		if err == nil {
+			err = puts.finish()
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -78,8 +87,9 @@ func failover(ctx context.Context, b *bench, s *server) (samples, error) {
 		time.Sleep(time.Second)
 	}
 	b.note(s.program, "failover", fmt.Sprintf(
-		"took a put again %s s after its leader was killed (each of %d)",
-		numbers(took), len(took)))
+		"took a put again %s s after its leader was killed, beside 200 puts a "+
+			"second (each of %d; median %s, at most %s)", numbers(took),
+		len(took), number(median(took)), number(slices.Max(took))))
 	return samples{"failover": {value: median(took)}}, nil
 }
 

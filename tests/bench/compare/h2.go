@@ -20,6 +20,7 @@ import (
 // client takes is missing on the server's side.
 type conn struct {
 	net    net.Conn
+	token  string // of who is logged in, set before the first call
 	reader *bufio.Reader
 
 	mu     sync.Mutex
@@ -150,6 +151,10 @@ func (c *conn) write(o outgoing) {
 			{":authority", "127.0.0.1"}, {"content-type", "application/grpc"},
 			{"te", "trailers"}} {
 			_ = c.hpack.WriteField(hpack.HeaderField{Name: h[0], Value: h[1]})
+		}
+		if c.token != "" {
+			_ = c.hpack.WriteField(hpack.HeaderField{Name: "token",
+				Value: c.token})
 		}
 		_ = c.framer.WriteHeaders(http2.HeadersFrameParam{
 			StreamID: o.call.id, BlockFragment: c.block.Bytes(),

@@ -119,7 +119,7 @@ func putsDuring(ctx context.Context, b *bench, s *server,
 		return sample{}, err
 	}
 	defer c.close()
-	puts, err := startSteady(s.addr, b.steadyRate, b.keys)
+	puts, err := startSteady(s.addr, b.steadyRate, b.keys, "")
 	if err != nil {
 		return sample{}, err
 	}

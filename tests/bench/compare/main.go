@@ -33,6 +33,7 @@ type bench struct {
 	keys                 int
 	steadyRate           int
 	failovers            int
+	loginFor             time.Duration
 	steadyFor            time.Duration
 }
 
@@ -69,9 +70,9 @@ func (b *bench) sizes(short bool) {
 	b.lonePuts, b.loneRanges = 6000, 15000
 	b.watchers, b.watchPuts, b.idleWatchers = 10000, 60, 90000
 	b.keys, b.steadyRate, b.steadyFor = 1000000, 1000, 10*time.Second
-	b.failovers = 10
+	b.failovers, b.loginFor = 10, 8*time.Second
 	if short {
-		b.failovers = 3
+		b.failovers, b.loginFor = 3, 4*time.Second
 		b.puts, b.ranges, b.txns = 20000, 30000, 15000
 		b.lonePuts, b.loneRanges = 800, 4000
 		b.watchPuts, b.idleWatchers = 20, 30000
@@ -199,6 +200,7 @@ func main() {
 	b := &bench{notes: map[string]string{}, began: time.Now()}
 	var only, document, parent string
 	var short bool
+	var failovers int
 	flag.StringVar(&b.root, "root", ".", "the repository")
 	flag.StringVar(&b.chorad, "chorad", "", "chorad's binary")
 	flag.StringVar(&b.tools, "tools", "", "where etcd and benchmark are")
@@ -206,13 +208,20 @@ func main() {
 	flag.StringVar(&only, "only", "", "works or groups, with commas between")
 	flag.StringVar(&document, "write", "", "document to write the table to")
 	flag.IntVar(&b.reps, "reps", 3, "repetitions")
+	flag.IntVar(&failovers, "failovers", 0, "how often a leader is killed")
 	flag.BoolVar(&short, "short", false, "a short, rough run")
 	flag.Parse()
 	b.sizes(short)
+	if failovers > 0 {
+		b.failovers = failovers
+	}
 	if only != "" {
 		b.only = strings.Split(only, ",")
 	}
 	for _, w := range works() {
+		if w.asked && only == "" {
+			continue
+		}
 		if b.wants(w.name, w.group) || (w.name == "keys" &&
 			b.wants("defrag", "snapshot")) {
 			b.works = append(b.works, w)

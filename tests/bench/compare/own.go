@@ -95,10 +95,14 @@ type steady struct {
 	failure error
 }
 
-func startSteady(addr string, perSecond, keys int) (*steady, error) {
+func startSteady(addr string, perSecond, keys int, token string) (*steady,
+	error) {
 	conns, err := dialAll(addr, 10)
 	if err != nil {
 		return nil, err
+	}
+	for _, c := range conns {
+		c.token = token
 	}
 	s := &steady{conns: conns, stop: make(chan struct{}),
 		stopped: make(chan struct{})}

@@ -38,6 +38,7 @@ type work struct {
 	name  string
 	group string
 	once  bool
+	asked bool // not without being named
 	rows  []row
 	// Of the cluster, where it isn't one.
 	members int
@@ -150,5 +151,5 @@ func works() []work {
 			{name: "takeover", title: "start on the directory that etcd " +
 				"leaves: records of 1 M keys", unit: "records/s"},
 		}},
-	}, clusterWorks()...)
+	}, append(clusterWorks(), loginWorks()...)...)
 }
