@@ -1,4 +1,6 @@
-/* Batches from the loop to those who follow the changes on this shard. */
+/* Batches from the loop to those who follow the changes on this shard. All of
+ * them come here: whom they may be shown to is for the followers to ask. */
+#define SERVICES_ASK_NOBODY
 #include "changes.h"
 #include "service.h"
 

@@ -9,9 +9,9 @@
 #ifndef CHORAD_SERVICES_CHANGES_H
 #define CHORAD_SERVICES_CHANGES_H
 
-#include "chorad/node.h"
+#include "closed.h"
+
 #include "chorad/rpc.h"
-#include "chorad/watch.h"
 
 struct changes_follower {
     /* A batch has come. What is older than `from` has been seen before. */
@@ -40,7 +40,10 @@ struct changes *changes_of(const struct rpc_call *call);
 /* Once the shard's thread is gone and the feed has been stopped. */
 void changes_close(struct changes *changes);
 
-/* From now on; what is in the store already may or may not have been seen. A
+/* It is told of all changes, whoever has made them: what it passes on is for
+ * those alone who have an access to the key (access.h).
+ *
+ * From now on; what is in the store already may or may not have been seen. A
  * follower may stop to follow from inside its callbacks. */
 void changes_follow(struct changes *changes, struct changes_follower *follower);
 void changes_unfollow(struct changes *changes,

@@ -74,19 +74,28 @@ static int visit(void *arg, const struct mvcc_kv *kv)
     return 0;
 }
 
-/* The key as it is now. The barrier is behind us: what has been acknowledged
- * anywhere can be read here. */
+/* May the caller look at all the claims, now? */
+static int may_look(const struct claim *claim, struct access *access)
+{
+    return access_range(claim->call, claim->prefix, claim->end, access);
+}
+
+/* The key as it is now, for who may still look at all of them. The barrier is
+ * behind us: what has been acknowledged anywhere can be read here. */
 static void check(struct claim *claim)
 {
     struct rpc_call *call = claim->call;
     struct mvcc_range range = {.key = claim->key, .want = MVCC_KEYS};
     struct mvcc_range_result result;
     struct look look = {0};
+    struct access access;
     Etcdserverpb__ResponseHeader header = service_pb_header(services_of(call));
     int err = claim->barrier.err;
 
     if (err == 0)
-        err = mvcc_range(local_of(call)->reader, &range, visit, &look, &result);
+        err = may_look(claim, &access);
+    if (err == 0)
+        err = mvcc_range(access_reader(&access), &range, visit, &look, &result);
     if (err == ERR_STOPPED) {
         inner_fail(call, err);
     } else if (err != 0) {
@@ -140,19 +149,26 @@ static void on_failed(struct line_guest *guest, int err)
     release(of_guest(guest), err);
 }
 
+/* Ends without having waited. */
+static void turn_back(struct claim *claim, int err)
+{
+    if (claim->created)
+        release(claim, err);
+    else
+        inner_fail(claim->call, err);
+}
+
 static void wait_in_line(struct claim *claim)
 {
     struct rpc_call *call = claim->call;
+    int err;
 
     if (claim->stopping) {
         inner_fail(call, ERR_STOPPED);
         return;
     }
     if (rpc_cancelled(call)) {
-        if (claim->created)
-            release(claim, inner_end(call));
-        else
-            inner_fail(call, inner_end(call));
+        turn_back(claim, inner_end(call));
         return;
     }
     enter(claim, CLAIM_WAITING);
@@ -162,7 +178,9 @@ static void wait_in_line(struct claim *claim)
                                        .first = on_first,
                                        .lost = on_lost,
                                        .failed = on_failed};
-    line_join(&claim->guest, claim->prefix, claim->end);
+    err = line_join(&claim->guest, claim->prefix, claim->end);
+    if (err != 0)
+        turn_back(claim, err);
 }
 
 /* ---- the key ---- */
@@ -209,7 +227,13 @@ static void claimed(struct inner *inner, int err, struct bytes answer)
 static void claim_key(struct claim *claim)
 {
     struct arena *arena = &claim->call->arena;
+    struct access access;
+    int err = claim->kind->looks_first ? may_look(claim, &access) : 0;
 
+    if (err != 0) {
+        inner_fail(claim->call, err);
+        return;
+    }
     claim->key = recipe_key(arena, claim->prefix, claim->lease);
     enter(claim, CLAIM_CLAIMING);
     inner_txn(&claim->inner, claim->call,

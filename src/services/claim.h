@@ -26,6 +26,8 @@ struct claim_kind {
     int lost;
     /* A key that is there already gets the value. */
     bool change;
+    /* Looks at the others before it puts its key: who may not leaves none. */
+    bool looks_first;
     /* Answers the call. `header` is that of the answer by which it has won,
      * claim->header that of the answer to its first transaction. */
     void (*won)(struct claim *claim, Etcdserverpb__ResponseHeader *header);

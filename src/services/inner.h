@@ -4,8 +4,7 @@
  * They go through the same checks as if the caller had sent them, and through
  * the log by service_proposal_start, which knows the call: its caller's
  * identity goes with it there. What a call learns without a request is the keys
- * of a prefix, from line_join (line.h): in etcd that takes the permission to
- * read [prefix, end), before the key is put. */
+ * of a prefix, from line_join (line.h), which asks whether the caller may. */
 #ifndef CHORAD_SERVICES_INNER_H
 #define CHORAD_SERVICES_INNER_H
 

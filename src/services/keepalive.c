@@ -10,7 +10,7 @@
  *
  * While a batch is with the loop, further messages gather for the next one. */
 #include "keepalive.h"
-#include "service.h"
+#include "access.h"
 
 #include "chorad/base/pb.h"
 
@@ -98,15 +98,13 @@ static void renewed(struct node_renewal *renewal)
 /* Who renews a lease keeps its keys alive: that is writing. */
 static int permit(const struct keepalive *k, const struct renewal *r)
 {
-    struct services *services = services_of(k->call);
     struct auth_who who;
 
     if (r->err != 0 || r->auth_rev == 0)
         return r->err;
     who = *k->who;
     who.rev = r->auth_rev;
-    return apply_permit_lease(services->auth, node_lessor(services->node), &who,
-                              r->id, true);
+    return access_lease(k->call, &who, r->id, true);
 }
 
 static void renew_next(struct keepalive *k)

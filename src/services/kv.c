@@ -1,6 +1,6 @@
 /* The KV service: reads on the shard's own thread, writes through the log. */
+#include "access.h"
 #include "range_stream.h"
-#include "service.h"
 
 #include "chorad/base/clock.h"
 #include "chorad/codec.h"
@@ -40,65 +40,45 @@ static void answer_read(struct read *read, enum service_type type,
         rpc_fail(call, err);
 }
 
-/* Sets who->rev to 0 where nothing has to be asked again afterwards. */
-static int permit_range(const struct read *read, struct auth_who *who)
+static int permit_range(const struct read *read, struct access *access)
 {
     const Etcdserverpb__RangeRequest *req = &read->req.range;
-    int err;
 
-    who->rev = 0;
-    if (!service_auth_on(read->call))
-        return 0;
-    err = service_identify(read->call, who);
-    if (err != 0)
-        return err;
-    return auth_may_read(services_of(read->call)->auth, who,
-                         bytes_of(req->key.data, req->key.len),
-                         bytes_of(req->range_end.data, req->range_end.len));
+    return access_range(read->call, bytes_of(req->key.data, req->key.len),
+                        bytes_of(req->range_end.data, req->range_end.len),
+                        access);
 }
 
 /* On whatever thread has the reader. *now_ns: when it was done. */
-static int read_range(const struct read *read, struct mvcc_reader *reader,
-                      struct buf *out, uint64_t *now_ns)
+static int read_range(const struct read *read, const struct access *access,
+                      struct mvcc_reader *reader, struct buf *out,
+                      uint64_t *now_ns)
 {
     struct rpc_call *call = read->call;
     struct services *services = services_of(call);
     uint64_t begin_ns = clock_mono_ns();
-    struct auth_who who;
-    int err = permit_range(read, &who);
+    int err;
 
-    *now_ns = begin_ns;
-    if (err != 0)
-        return err;
     err = apply_range(reader, &read->req.range, node_header(services->node),
                       &call->arena, out);
     *now_ns = clock_mono_ns();
     service_observe_range(services, err == 0, *now_ns - begin_ns);
-    return service_recheck(call, &who) != 0 ? ERR_AUTH_OLD_REVISION : err;
+    return access_ended(access) != 0 ? ERR_AUTH_OLD_REVISION : err;
 }
 
 static void run_range(struct read *read)
 {
     struct rpc_call *call = read->call;
     struct buf *out = rpc_scratch(call->shard);
+    struct access access;
+    int err = permit_range(read, &access);
     uint64_t now_ns;
-    int err = read_range(read, local_of(call)->reader, out, &now_ns);
 
+    if (err == 0)
+        err = read_range(read, &access, access_reader(&access), out, &now_ns);
+    else
+        now_ns = clock_mono_ns();
     answer_read(read, SERVICE_RANGE, out, err, now_ns);
-}
-
-static int permit_txn(const struct read *read, struct auth_who *who)
-{
-    int err;
-
-    who->rev = 0;
-    if (!service_auth_on(read->call))
-        return 0;
-    err = service_identify(read->call, who);
-    if (err != 0)
-        return err;
-    return apply_permit_txn(services_of(read->call)->auth, NULL, who,
-                            read->req.txn);
 }
 
 static void run_txn(struct read *read)
@@ -106,14 +86,14 @@ static void run_txn(struct read *read)
     struct rpc_call *call = read->call;
     struct services *services = services_of(call);
     struct buf *out = rpc_scratch(call->shard);
-    struct auth_who who;
-    int err = permit_txn(read, &who);
+    struct access access;
+    int err = access_txn(call, read->req.txn, &access);
 
     if (err == 0) {
-        err = apply_txn_read(services->mvcc, local_of(call)->reader,
+        err = apply_txn_read(services->mvcc, access_reader(&access),
                              read->req.txn, node_header(services->node),
                              &call->arena, out);
-        if (service_recheck(call, &who) != 0)
+        if (access_ended(&access) != 0)
             err = ERR_AUTH_OLD_REVISION;
     }
     answer_read(read, SERVICE_READONLY_TXN, out, err, clock_mono_ns());
@@ -159,20 +139,13 @@ static void read_start(struct read *read, bool serializable)
 static bool is_wide(const struct read *read)
 {
     const Etcdserverpb__RangeRequest *req = &read->req.range;
-    struct mvcc_range range = {
-        .key = {req->key.data, req->key.len},
-        .end = {req->range_end.data, req->range_end.len},
-        .rev = req->revision,
-        .want = MVCC_COUNT,
-    };
-    struct mvcc_range_result result;
 
     if (req->range_end.len == 0 || req->count_only ||
         (req->limit > 0 && req->limit <= WIDE_KEYS))
         return false;
-    return mvcc_range(local_of(read->call)->reader, &range, NULL, NULL,
-                      &result) == 0 &&
-           result.count > WIDE_KEYS;
+    return access_weigh(read->call, bytes_of(req->key.data, req->key.len),
+                        bytes_of(req->range_end.data, req->range_end.len),
+                        req->revision) > WIDE_KEYS;
 }
 
 /* On a worker, with a reader of its own. */
@@ -181,13 +154,17 @@ static int read_wide(struct service_trip *trip)
     struct rpc_call *call = trip->call;
     struct services *services = services_of(call);
     struct mvcc_reader *reader;
-    uint64_t now_ns;
-    int err = mvcc_reader_open(services->mvcc, &reader);
+    struct access access;
+    uint64_t now_ns = clock_mono_ns();
+    int err = permit_range(trip->state, &access);
 
-    if (err != 0)
-        return err;
-    err = read_range(trip->state, reader, &trip->body, &now_ns);
-    mvcc_reader_close(reader);
+    if (err == 0) {
+        err = access_open_reader(&access, &reader);
+        if (err != 0)
+            return err;
+        err = read_range(trip->state, &access, reader, &trip->body, &now_ns);
+        mvcc_reader_close(reader);
+    }
     service_observe(services, SERVICE_RANGE, err == 0, now_ns - call->start_ns);
     return err;
 }

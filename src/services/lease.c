@@ -1,6 +1,6 @@
 /* The Lease service but for keeping alive, which is keepalive.c's. */
+#include "access.h"
 #include "keepalive.h"
-#include "service.h"
 
 #include "chorad/codec.h"
 
@@ -138,8 +138,7 @@ static int begin_query(struct service_trip *trip)
     int err = 0;
 
     if (query->node.keys && who->rev != 0)
-        err = apply_permit_lease(services->auth, node_lessor(services->node),
-                                 who, query->node.id, false);
+        err = access_lease(trip->call, who, query->node.id, false);
     if (err != 0)
         return err;
     node_lease_info(services->node, &query->node);
@@ -211,8 +210,8 @@ static void check_leases(struct node_task *task)
     upto = look->checked + CHECK_STEP;
     for (; look->checked < look->n && look->checked < upto && look->err == 0;
          look->checked++)
-        look->err = apply_permit_lease(services->auth, lessor, &look->who,
-                                       look->ids[look->checked], false);
+        look->err =
+            access_lease(call, &look->who, look->ids[look->checked], false);
     if (look->err == 0 && look->checked < look->n) {
         node_run(services->node, &look->more);
         return;

@@ -1,6 +1,5 @@
 /* Lines: their guests, and when these are told. */
 #include "line.h"
-#include "service.h"
 
 #include "chorad/base/check.h"
 #include "chorad/base/clock.h"
@@ -54,7 +53,8 @@ static void on_batch(struct changes_follower *follower,
                      struct watch_batch *batch, int64_t from);
 static void on_gap(struct changes_follower *follower, int64_t from);
 
-static struct lines *lines_of(const struct rpc_call *call)
+static struct lines *lines_of(const struct rpc_call *call,
+                              const struct access *access)
 {
     struct service_local *local = local_of(call);
 
@@ -63,7 +63,7 @@ static struct lines *lines_of(const struct rpc_call *call)
         lines->changes = changes_of(call);
         lines->follower.batch = on_batch;
         lines->follower.gap = on_gap;
-        lines->reader = local->reader;
+        lines->access = *access;
         lines->index = watch_index_new(random_u64());
         local->lines = lines;
     }
@@ -323,12 +323,18 @@ static void on_gap(struct changes_follower *follower, int64_t from)
 
 /* ---- joining and leaving ---- */
 
-void line_join(struct line_guest *guest, struct bytes prefix, struct bytes end)
+int line_join(struct line_guest *guest, struct bytes prefix, struct bytes end)
 {
-    struct lines *lines = lines_of(guest->call);
-    struct line *line = find_line(lines, prefix);
-    bool fresh = line == NULL;
+    int err = access_range(guest->call, prefix, end, &guest->access);
+    struct lines *lines;
+    struct line *line;
+    bool fresh;
 
+    if (err != 0)
+        return err;
+    lines = lines_of(guest->call, &guest->access);
+    line = find_line(lines, prefix);
+    fresh = line == NULL;
     if (fresh)
         line = new_line(lines, prefix, end);
     guest->line = line;
@@ -338,6 +344,7 @@ void line_join(struct line_guest *guest, struct bytes prefix, struct bytes end)
     if (fresh)
         line_read(line);
     line_settle(line);
+    return 0;
 }
 
 void line_leave(struct line_guest *guest)

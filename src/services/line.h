@@ -18,6 +18,7 @@
 #ifndef CHORAD_SERVICES_LINE_H
 #define CHORAD_SERVICES_LINE_H
 
+#include "access.h"
 #include "changes.h"
 
 #include "chorad/recipe.h"
@@ -27,6 +28,7 @@ struct line;
 
 /* What the first key of a line holds. */
 struct line_news {
+    struct bytes key; /* lent */
     int64_t create_rev;
     int64_t mod_rev;
     uint32_t key_hash;      /* tells keys of one transaction apart */
@@ -46,19 +48,23 @@ struct line_guest {
     void (*lost)(struct line_guest *guest);
     /* Onlookers: what the first key holds, once the line is known and
      * whenever it may have changed; NULL: there is no key. The same may come
-     * twice. The guest may leave inside, except from line_ask. */
+     * twice. The guest may leave inside. */
     void (*news)(struct line_guest *guest, const struct line_news *news);
     /* The store can't be read. The guest has left by then. */
     void (*failed)(struct line_guest *guest, int err);
 
-    struct line *line; /* NULL: has left */
+    struct access access; /* as of when it joined */
+    struct line *line;    /* NULL: has left */
     bool pending;
     bool waited; /* other keys stood before the waiter's when it came in */
     struct recipe_waiter link; /* of one of the line's lists */
 };
 
-/* The callbacks may come before this returns. [prefix, end) is copied. */
-void line_join(struct line_guest *guest, struct bytes prefix, struct bytes end);
+/* For a guest whose caller may read [prefix, end), which is copied: else an
+ * error as access_range's, and the guest isn't in. Asked once: who is told
+ * later on that it matters asks again. The callbacks may come before this
+ * returns. */
+int line_join(struct line_guest *guest, struct bytes prefix, struct bytes end);
 void line_leave(struct line_guest *guest);
 /* Gives an onlooker the news once more. */
 void line_ask(struct line_guest *guest);
@@ -72,7 +78,7 @@ void lines_close(struct lines *lines);
 struct lines {
     struct changes *changes;
     struct changes_follower follower; /* while there are lines */
-    struct mvcc_reader *reader;       /* the shard's */
+    struct access access; /* of the first guest: all have been asked */
     struct watch_index *index;
     struct line *all;
     struct line *unsettled;

@@ -8,7 +8,6 @@
  * While a worker reads, changes go on coming: they are kept until it is back.
  */
 #include "line.h"
-#include "service.h"
 
 #include "chorad/base/check.h"
 
@@ -120,7 +119,7 @@ static void run_work(struct node_work *work)
     struct line *line = job->line;
     struct mvcc_reader *reader;
 
-    job->err = mvcc_reader_open(node_mvcc(line->lines->changes->node), &reader);
+    job->err = access_open_reader(&line->lines->access, &reader);
     if (job->err != 0)
         return;
     job->err = run_scan(&job->scan, line, reader);
@@ -248,7 +247,7 @@ void line_read(struct line *line)
         return;
     }
     line_forget(line);
-    rc = run_scan(&scan, line, line->lines->reader);
+    rc = run_scan(&scan, line, access_reader(&line->lines->access));
     if (rc == 0)
         take_scan(line, &scan);
     else if (rc == 1)

@@ -49,7 +49,8 @@ void line_tell_event(struct line *line, const struct watch_batch *batch,
                      const struct watch_event *event)
 {
     struct bytes record = watch_event_record(watch_event_bytes(batch, event));
-    struct line_news news = {.create_rev = line->keys.first->rev,
+    struct line_news news = {.key = watch_event_key(batch, event),
+                             .create_rev = line->keys.first->rev,
                              .mod_rev = event->rev,
                              .key_hash = line->keys.first->hash};
 
@@ -99,6 +100,7 @@ void line_tell(struct line *line, struct line_guest *only)
     const struct recipe_place *first = line->keys.first;
     struct mvcc_range range = {.want = MVCC_RECORDS};
     struct read read = {.line = line};
+    struct mvcc_reader *reader = access_reader(&line->lines->access);
     int rc;
 
     if (!line->onlookers || line->job)
@@ -109,8 +111,7 @@ void line_tell(struct line *line, struct line_guest *only)
     }
     range.key = bytes_of(first->key, first->key_len);
     do
-        rc =
-            mvcc_range(line->lines->reader, &range, visit, &read, &read.result);
+        rc = mvcc_range(reader, &range, visit, &read, &read.result);
     while (rc == ERR_COMPACTED); /* meanwhile: now there is a newer one */
     if (rc < 0) {
         fail(line, only, rc);
@@ -118,6 +119,7 @@ void line_tell(struct line *line, struct line_guest *only)
     }
     if (!read.news.message)
         return;
+    read.news.key = range.key;
     tell(line, only, &read.news);
     shared_unref(read.news.message);
 }

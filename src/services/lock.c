@@ -20,8 +20,8 @@ static void locked(struct claim *claim, Etcdserverpb__ResponseHeader *header)
 
 static void open_lock(struct rpc_call *call)
 {
-    static const struct claim_kind kind = {.lost = ERR_SESSION_EXPIRED,
-                                           .won = locked};
+    static const struct claim_kind kind = {
+        .lost = ERR_SESSION_EXPIRED, .looks_first = true, .won = locked};
     const V3lockpb__LockRequest *req =
         service_unpack(call, &v3lockpb__lock_request__descriptor);
 

@@ -1,5 +1,5 @@
 /* The Maintenance service: what an operator asks of this one member. */
-#include "service.h"
+#include "access.h"
 #include "snapshot.h"
 
 #include "chorad/base/log.h"
@@ -124,7 +124,7 @@ static int run_hash(struct service_trip *trip)
     Etcdserverpb__HashResponse out = ETCDSERVERPB__HASH_RESPONSE__INIT;
     Etcdserverpb__ResponseHeader header;
     int64_t rev;
-    int err = mvcc_hash(services->mvcc, &out.hash, &rev);
+    int err = access_hash(trip->state, &out.hash, &rev);
 
     if (err != 0)
         return err;
@@ -138,23 +138,30 @@ static int run_hash(struct service_trip *trip)
 static void open_hash(struct rpc_call *call)
 {
     struct service_trip *trip;
+    struct access access;
 
     if (!service_unpack(call, &etcdserverpb__hash_request__descriptor) ||
-        !service_require_root(call))
+        !access_all(call, &access))
         return;
     trip = service_trip_new(call);
+    trip->state = arena_dup(&call->arena, &access, sizeof(access));
     trip->worker = run_hash;
     service_trip_start(trip, false);
 }
 
+struct hash_kv {
+    struct access access;
+    int64_t rev;
+};
+
 static int run_hash_kv(struct service_trip *trip)
 {
     struct services *services = services_of(trip->call);
-    const Etcdserverpb__HashKVRequest *req = trip->state;
+    const struct hash_kv *state = trip->state;
     Etcdserverpb__HashKVResponse out = ETCDSERVERPB__HASH_KVRESPONSE__INIT;
     Etcdserverpb__ResponseHeader header;
     struct mvcc_hash hash;
-    int err = mvcc_hash_kv(services->mvcc, req->revision, &hash);
+    int err = access_hash_kv(&state->access, state->rev, &hash);
 
     if (err != 0)
         return err;
@@ -169,13 +176,16 @@ static int run_hash_kv(struct service_trip *trip)
 
 static void open_hash_kv(struct rpc_call *call)
 {
-    void *req = service_unpack(call, &etcdserverpb__hash_kvrequest__descriptor);
+    const Etcdserverpb__HashKVRequest *req =
+        service_unpack(call, &etcdserverpb__hash_kvrequest__descriptor);
     struct service_trip *trip;
+    struct hash_kv state;
 
-    if (req == NULL || !service_require_root(call))
+    if (req == NULL || !access_all(call, &state.access))
         return;
+    state.rev = req->revision;
     trip = service_trip_new(call);
-    trip->state = req;
+    trip->state = arena_dup(&call->arena, &state, sizeof(state));
     trip->worker = run_hash_kv;
     service_trip_start(trip, false);
 }

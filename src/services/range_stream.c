@@ -6,7 +6,7 @@
  * each in a turn of its own, so that the shard serves others in between. The
  * call's memory is held for each turn that is under way. */
 #include "range_stream.h"
-#include "service.h"
+#include "access.h"
 
 #include "chorad/base/clock.h"
 #include "chorad/base/pb.h"
@@ -28,8 +28,8 @@ struct range_stream {
     bool posted; /* `turn` is under way */
     bool over;
     bool begun;
-    uint64_t auth_rev; /* at which it was permitted; 0: auth is off */
-    struct buf from;   /* where the next piece begins; empty: at the start */
+    struct access access;
+    struct buf from; /* where the next piece begins; empty: at the start */
     int64_t rev;
     int64_t header_rev; /* the current one when the first piece was read */
     int64_t limit;      /* of the next piece */
@@ -99,7 +99,7 @@ static int next_piece(struct range_stream *s)
 
     chunk.is_last = s->limit >= s->left;
     chunk.limit = chunk.is_last ? s->left : s->limit;
-    err = apply_range_chunk(local_of(call)->reader, &s->req, start_key(s),
+    err = apply_range_chunk(access_reader(&s->access), &s->req, start_key(s),
                             &arena, &chunk, out);
     service_observe_range(services, err == 0, clock_mono_ns() - begin_ns);
     if (err != 0)
@@ -141,25 +141,15 @@ static bool is_full(const struct rpc_call *call)
 static int permit(struct range_stream *s)
 {
     const Etcdserverpb__RangeRequest *req = &s->req;
-    struct auth_who who;
-    int err;
 
-    if (!service_auth_on(s->call))
-        return 0;
-    err = service_identify(s->call, &who);
-    s->auth_rev = who.rev;
-    if (err != 0)
-        return err;
-    return auth_may_read(services_of(s->call)->auth, &who,
-                         bytes_of(req->key.data, req->key.len),
-                         bytes_of(req->range_end.data, req->range_end.len));
+    return access_range(s->call, bytes_of(req->key.data, req->key.len),
+                        bytes_of(req->range_end.data, req->range_end.len),
+                        &s->access);
 }
 
 static void finish(struct range_stream *s, int err)
 {
-    uint64_t rev = auth_revision(services_of(s->call)->auth);
-
-    if (s->auth_rev != 0 && s->auth_rev != rev)
+    if (access_ended(&s->access) != 0)
         err = ERR_AUTH_OLD_REVISION;
     rpc_finish(s->call, err);
 }

@@ -1,6 +1,7 @@
 /* What all services stand on: their common state, a shard's part of it, and
  * the small steps they share. */
 #include "service.h"
+#include "access.h"
 #include "line.h"
 #include "slow.h"
 #include "snapshot.h"
@@ -88,8 +89,7 @@ void *services_open_local(void *ctx, unsigned shard)
 
     local->services = ctx;
     local->index = shard;
-    /* Fails only when more readers are opened than LMDB has been made for. */
-    CHECK(mvcc_reader_open(local->services->mvcc, &local->reader) == 0);
+    local->door = access_door_open(ctx);
     return local;
 }
 
@@ -99,7 +99,7 @@ void services_close_local(void *ctx, void *arg)
 
     (void)ctx;
     lines_close(local->lines);
-    mvcc_reader_close(local->reader);
+    access_door_close(local->door);
     free(local);
 }
 

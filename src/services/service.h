@@ -2,8 +2,8 @@
 #ifndef CHORAD_SERVICES_SERVICE_H
 #define CHORAD_SERVICES_SERVICE_H
 
-#include "chorad/apply.h"
-#include "chorad/auth.h"
+#include "closed.h"
+
 #include "chorad/base/err.h"
 #include "chorad/base/metrics.h"
 #include "chorad/rpc.h"
@@ -43,6 +43,7 @@ enum service_type {
     SERVICE_TYPES, /* their number */
 };
 
+struct access_door;
 struct changes;
 struct health_watch;
 struct lines;
@@ -88,7 +89,7 @@ struct services {
 struct service_local {
     struct services *services;
     unsigned index;
-    struct mvcc_reader *reader;
+    struct access_door *door; /* to the store: access.h */
     /* Made when they are first wanted, NULL before; given back by
      * services_close. */
     struct changes *changes;
@@ -142,16 +143,6 @@ int service_identify(const struct rpc_call *call, struct auth_who *who);
 /* Somebody, root. False: it has been answered. */
 bool service_require_user(struct rpc_call *call);
 bool service_require_root(struct rpc_call *call);
-
-/* What was permitted at who->rev is no longer known to be: to be asked once a
- * read is done. 0 or ERR_AUTH_OLD_REVISION. */
-static inline int service_recheck(const struct rpc_call *call,
-                                  const struct auth_who *who)
-{
-    return who->rev != 0 && who->rev != auth_revision(services_of(call)->auth)
-               ? ERR_AUTH_OLD_REVISION
-               : 0;
-}
 
 /* ---- service_metrics.c ----------------------------------------------------
  */

@@ -301,7 +301,7 @@ void snapshot_open(struct rpc_call *call)
     s->turn.run = run_turn;
     if (service_unpack(call, &etcdserverpb__snapshot_request__descriptor) ==
             NULL ||
-        !service_require_root(call))
+        !access_all(call, &s->access))
         return;
     err = start_maker(s);
     if (err != 0)

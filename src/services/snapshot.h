@@ -11,7 +11,7 @@
 #ifndef CHORAD_SERVICES_SNAPSHOT_H
 #define CHORAD_SERVICES_SNAPSHOT_H
 
-#include "service.h"
+#include "access.h"
 
 #include "chorad/snapshot.h"
 
@@ -32,6 +32,7 @@ struct snapshot_piece {
 struct snapshot {
     struct services *services;
     struct rpc_shard *shard;
+    struct access access;
 
     /* The maker's; it is there for the shard once a piece has come. */
     uint64_t total;

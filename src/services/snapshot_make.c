@@ -119,7 +119,7 @@ static int read_store(struct maker *m)
 {
     struct snapshot_sink sink = {begin_image, add_bytes, look_up, m};
     struct store_reader *reader;
-    int err = store_reader_open(node_store(m->s->services->node), &reader);
+    int err = access_open_store(&m->s->access, &reader);
 
     if (err != 0)
         return err;

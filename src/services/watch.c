@@ -1,10 +1,10 @@
 /* The Watch service: streams, and their requests to create and cancel. */
 #include "watch.h"
+#include "access.h"
 
 #include "chorad/base/clock.h"
 #include "chorad/codec.h"
 #include "rpc.pb-c.h"
-#include "service.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -46,8 +46,6 @@ struct watch_shard *watch_shard_open(struct changes *changes,
     shard->follower.batch = watch_batch;
     shard->follower.gap = watch_gap;
     watch_metrics_open(&shard->metrics);
-    if (mvcc_reader_open(node_mvcc(shard->node), &shard->reader) < 0)
-        abort();
     return shard;
 }
 
@@ -55,7 +53,8 @@ void watch_shard_close(struct watch_shard *shard)
 {
     if (!shard)
         return;
-    mvcc_reader_close(shard->reader);
+    if (shard->reader)
+        mvcc_reader_close(shard->reader);
     watch_index_free(shard->index);
     free(shard->round.deliveries);
     free(shard->round.touched);
@@ -134,20 +133,13 @@ static int64_t free_id(struct watch_stream *stream)
     return stream->next_id++;
 }
 
-/* Asked only when a watcher is created. The whole status as text is what
- * clients look for. */
+/* Asked only when a watcher is created, as in etcd: what is permitted to it
+ * then it is told of for as long as it is there. The whole status as text is
+ * what clients look for. */
 static const char *forbidden(const struct rpc_call *call, struct bytes key,
-                             struct bytes end)
+                             struct bytes end, struct access *access)
 {
-    struct auth_who who;
-    int err;
-
-    if (!service_auth_on(call))
-        return NULL;
-    err = service_identify(call, &who);
-    if (err == 0)
-        err = auth_may_read(services_of(call)->auth, &who, key, end);
-    switch (err) {
+    switch (access_range(call, key, end, access)) {
     case 0:
         return NULL;
     case ERR_AUTH_TOKEN:
@@ -167,7 +159,8 @@ static const char *forbidden(const struct rpc_call *call, struct bytes key,
 
 static const char *refusal(const struct watch_stream *stream,
                            const Etcdserverpb__WatchCreateRequest *req,
-                           struct bytes key, struct bytes end)
+                           struct bytes key, struct bytes end,
+                           struct access *access)
 {
     bool to_end = end.len == 1 && end.data[0] == 0;
 
@@ -175,7 +168,7 @@ static const char *refusal(const struct watch_stream *stream,
 
     if (req->start_revision < 0)
         return err_text(ERR_COMPACTED);
-    why = forbidden(stream->call, key, end);
+    why = forbidden(stream->call, key, end, access);
     if (why != NULL)
         return why;
     if (!to_end && end.len > 0 && bytes_cmp(key, end) >= 0)
@@ -230,6 +223,14 @@ static struct watcher *new_watcher(struct watch_stream *stream,
     return watcher;
 }
 
+/* With the first watcher: it reads for those that come after, each of which
+ * has been asked about. */
+static void open_reader(struct watch_shard *shard, const struct access *access)
+{
+    if (!shard->reader && access_open_reader(access, &shard->reader) < 0)
+        abort();
+}
+
 static void create(struct watch_stream *stream,
                    const Etcdserverpb__WatchCreateRequest *req)
 {
@@ -240,16 +241,18 @@ static void create(struct watch_stream *stream,
     int64_t current = mvcc_revision(node_mvcc(shard->node));
     struct watch_answer answer = {.revision = current, .created = true};
     struct watcher *watcher;
+    struct access access;
 
     if (key.len == 0)
         key = bytes_of(zero, 1);
-    answer.cancel_reason = refusal(stream, req, key, end);
+    answer.cancel_reason = refusal(stream, req, key, end, &access);
     if (answer.cancel_reason) {
         answer.id = -1;
         answer.canceled = true;
         watch_answer(stream, &answer);
         return;
     }
+    open_reader(shard, &access);
     watcher = new_watcher(stream, req);
     insert(stream, watcher);
     watch_index_add(shard->index, key, end, &watcher->link);

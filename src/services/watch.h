@@ -20,9 +20,7 @@
 
 #include "chorad/base/clock.h"
 #include "chorad/base/metrics.h"
-#include "chorad/node.h"
 #include "chorad/rpc.h"
-#include "chorad/watch.h"
 
 /* A stream with that much unsent gets nothing new: its watchers fall behind
  * and read the store later. */
@@ -109,7 +107,7 @@ struct watch_shard {
     struct rpc_shard *rpc;
     struct changes *changes;
     struct changes_follower follower; /* while there are streams */
-    struct mvcc_reader *reader;
+    struct mvcc_reader *reader;       /* made with the first watcher */
     struct watch_index *index;
     struct watch_stream *streams;
     struct watcher *behind;

@@ -35,6 +35,7 @@ struct world {
     struct node node;
     struct services services;
     struct service_local local;
+    atomic_bool auth_on; /* it isn't */
     struct rpc_server server;
     struct rpc_shard shard;
     struct visitor visitors[GUESTS];
@@ -71,8 +72,9 @@ static void make_world(struct world *w, struct kv *kv, uint64_t seed)
     queue_init(&w->node.tasks);
     w->services.node = &w->node;
     w->services.mvcc = kv->mvcc;
+    w->services.auth_on = &w->auth_on;
     w->local.services = &w->services;
-    w->local.reader = kv->reader;
+    w->local.door = access_door_open(&w->services);
     w->server.config.ctx = &w->services;
     w->shard.server = &w->server;
     w->shard.local = &w->local;
@@ -295,7 +297,7 @@ static void come_next_door(struct world *w)
     w->neighbour.here = true;
     w->neighbour.guest = (struct line_guest){
         .call = &w->neighbour.call.pub, .news = on_news, .failed = on_failed};
-    line_join(&w->neighbour.guest, text("m/"), text("m0"));
+    assert_int_equal(line_join(&w->neighbour.guest, text("m/"), text("m0")), 0);
 }
 
 static void come(struct world *w, struct visitor *v)
@@ -320,7 +322,7 @@ static void come(struct world *w, struct visitor *v)
         g->rev = w->created[k];
     }
     v->here = true;
-    line_join(g, text("l/"), text("l0"));
+    assert_int_equal(line_join(g, text("l/"), text("l0")), 0);
 }
 
 /* ---- the test ---- */
@@ -424,6 +426,7 @@ static void close_world(struct world *w)
     lines_close(w->local.lines);
     watch_feed_stop(w->node.feed);
     changes_close(w->local.changes);
+    access_door_close(w->local.door);
     watch_feed_free(w->node.feed);
     queue_close(&w->shard.posted);
     queue_close(&w->node.tasks);
@@ -487,7 +490,7 @@ static void join_onlooker(struct world *w, struct visitor *v, bool brief)
                                    .rev = mvcc_revision(w->kv->mvcc),
                                    .news = on_news,
                                    .failed = on_failed};
-    line_join(&v->guest, text("l/"), text("l0"));
+    assert_int_equal(line_join(&v->guest, text("l/"), text("l0")), 0);
 }
 
 /* Its first key is gone already when it comes in, so that it hears only of the
