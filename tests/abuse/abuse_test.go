@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -91,6 +92,22 @@ func TestBomb(t *testing.T) {
 	n, err := io.Copy(io.Discard, z)
 	if n != 64<<20 || err != nil {
 		t.Errorf("unpacks to %d bytes, %v", n, err)
+	}
+}
+
+// TestShapes sees that the lengths in the requests are those of what is hidden.
+func TestShapes(t *testing.T) {
+	for _, s := range smuggling {
+		head, body, _ := strings.Cut(s.text, "\r\n\r\n")
+		for line := range strings.SplitSeq(head, "\r\n") {
+			value, ok := strings.CutPrefix(line, "Content-Length: ")
+			n, err := strconv.Atoi(value)
+			if ok && err == nil && n > 0 && value[0] != '+' &&
+				n != len(body) && body[:min(n, len(body))] != "0\r\n\r\n" {
+				t.Errorf("%s: %q, but the body has %d bytes", s.name, line,
+					len(body))
+			}
+		}
 	}
 }
 

@@ -60,14 +60,17 @@ func (s *series) quantile(share float64) time.Duration {
 type load struct {
 	addr    string
 	client  *clientv3.Client
-	record  atomic.Bool
 	puts    series
 	gets    series
 	visits  series
-	pending sync.WaitGroup
 	waiting atomic.Int64 // requests under way
 	stop    context.CancelFunc
 	stopped sync.WaitGroup
+
+	mu       sync.Mutex // of record, and of Go against Wait
+	record   bool
+	recorded sync.WaitGroup // requests under way whose times count
+	others   sync.WaitGroup
 }
 
 // newClient is an ordinary client of etcd's.
@@ -116,15 +119,28 @@ func (l *load) every(ctx context.Context, interval time.Duration,
 }
 
 func (l *load) start(due time.Time, into *series, do func() error) {
-	recorded := l.record.Load()
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	l.waiting.Add(1)
-	l.pending.Go(func() {
+	if !l.record {
+		l.others.Go(func() {
+			_ = do()
+			l.waiting.Add(-1)
+		})
+		return
+	}
+	l.recorded.Go(func() {
 		err := do()
 		l.waiting.Add(-1)
-		if recorded {
-			into.add(time.Since(due), err)
-		}
+		into.add(time.Since(due), err)
 	})
+}
+
+// measure has the times of requests count from now on, or no more.
+func (l *load) measure(on bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.record = on
 }
 
 func (l *load) request(ctx context.Context, due time.Time, n int) {
@@ -143,13 +159,15 @@ func (l *load) request(ctx context.Context, due time.Time, n int) {
 	})
 }
 
-// settle waits for the answers to what was recorded.
-func (l *load) settle() { l.pending.Wait() }
+// settle waits for the answers to what was recorded, while others are asked for
+// without end.
+func (l *load) settle() { l.recorded.Wait() }
 
 func (l *load) close() {
 	l.stop()
 	l.stopped.Wait()
-	l.pending.Wait()
+	l.recorded.Wait()
+	l.others.Wait()
 	_ = l.client.Close()
 }
 
