@@ -168,6 +168,14 @@ enum apply_kind {
     APPLY_DOWNGRADE_TEST = 9900, /* of etcd's own tests: changes nothing */
 };
 
+/* May another member have this normal entry put into the log? ERR_MALFORMED,
+ * ERR_NAME_TOO_LONG, ERR_NOT_CAPABLE: apply_entry would end every member with
+ * it, now and at each start. Empty entries pass, and so do requests of etcd's
+ * old API and of kinds that aren't known here, which change nothing. What is
+ * decoded lies in `scratch`, which is the caller's to reset. The loop
+ * thread. */
+int apply_check_entry(const struct raft_entry *entry, struct arena *scratch);
+
 /* What a request is marked with: its id, and while auth is on who it comes
  * from, as of which revision of auth. */
 struct apply_stamp {

@@ -78,19 +78,27 @@ struct peers_config {
      * 0: 5000. */
     uint64_t read_timeout_ms;
     uint64_t write_timeout_ms;
-    /* Where images that come in are kept: <index %016x>.snap.db, durable
-     * before they are told of. Leftovers (tmp*) are removed at open. */
+    /* Where images that come in are kept, as tmp*, durable before they are told
+     * of. Leftovers are removed at open. */
     const char *snap_dir;
     const struct peers_route *routes; /* ended by a NULL path; outlive peers */
 
     /* A message of a member of the cluster; the callee may keep what is in it
-     * by taking its own references. */
-    void (*received)(void *arg, const struct raft_message *message);
+     * by taking its own references. NULL, or why no member sends it: a word of
+     * a fixed set, which is counted and logged; the connection is closed. */
+    const char *(*received)(void *arg, const struct raft_message *message);
     /* After the messages that came with one read: carry out what Raft asks
      * for now. */
     void (*received_all)(void *arg);
-    /* A SNAP message whose image lies at `path`. */
-    void (*snapshot_received)(void *arg, const struct raft_message *message,
+    /* A SNAP message whose image is still to come: as `received`, but nothing
+     * is taken yet. Optional. */
+    const char *(*snapshot_announced)(void *arg,
+                                      const struct raft_message *message);
+    /* The same with its image at `path`, a file that is the callee's from now
+     * on. Its sender waits for the answer to `request`: 204, or an error with
+     * its text, by peers_answer. */
+    void (*snapshot_received)(void *arg, struct peers_request *request,
+                              const struct raft_message *message,
                               const char *path);
     /* Raft's reports: raft_report_unreachable, raft_report_snapshot. Several
      * messages that one turn has lost are one report. */
@@ -102,6 +110,11 @@ struct peers_config {
     void (*removed)(void *arg);
     void *arg;
 };
+
+/* A message that was given to the node has been found out later: counts and
+ * logs it as one that `received` refuses. `detail` says more, or "". */
+void peers_note_refusal(struct peers *peers, const struct raft_message *message,
+                        const char *why, const char *detail);
 
 /* SIGPIPE must be ignored by the process. */
 struct peers *peers_open(const struct peers_config *config);

@@ -380,12 +380,22 @@ int raft_bootstrap(struct raft *raft, const struct raft_conf_change *changes,
 /* One tick of the caller's clock has passed. */
 void raft_tick(struct raft *raft);
 
+/* Why a message from the network can't be: NULL, or a word of a fixed set,
+ * "commit-beyond-log". To be asked before raft_step(), which takes for granted
+ * what the rules of Raft say of the others, and ends the member where it isn't
+ * so. Messages of members that keep to the rules are never refused, however
+ * late, old, doubled or out of order they are; nor those of a member that is
+ * behind, has restarted, or is etcd. What is refused must be treated as never
+ * said. Payloads are the caller's to look at. */
+const char *raft_refusal(const struct raft *raft,
+                         const struct raft_message *message);
+
 /* A message from a peer (or one of an append's responses). Borrowed; the core
  * takes the references it needs. ERR_INVALID: a local type from the network
  * or a malformed message; ERR_MEMBER_NOT_FOUND: a response from a member that
  * isn't in the configuration; ERR_AGAIN: a forwarded proposal was dropped.
  * Errors need nothing but perhaps a log line. The caller has made sure that
- * `from` is who sent it. */
+ * `from` is who sent it, and asked raft_refusal(). */
 int raft_step(struct raft *raft, const struct raft_message *message);
 
 /* Proposes a batch: type, data, len and owner are read. A leader appends them

@@ -496,6 +496,7 @@ void node_shut(struct node *node)
     if (node->raft)
         raft_free(node->raft);
     node->raft = NULL;
+    node_forget_install(node);
     if (node->wal && wal_close(node->wal, &msg) < 0)
         log_error("closing the log failed", LOG_STR("error", msg.text));
     node->wal = NULL;

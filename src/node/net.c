@@ -8,40 +8,9 @@
 
 /* ---- what comes ---- */
 
-static bool is_acceptable(const struct node *node,
-                          const struct raft_message *message)
+static const char *on_received(void *arg, const struct raft_message *message)
 {
-    const char *why = NULL;
-
-    if (node->stopping || node->failed || !node->raft)
-        return false;
-    if (cluster_is_removed(node->cluster, message->from))
-        why = "rejected Raft message from removed member";
-    else if (message->to != node->member_id)
-        why = "rejected Raft message to mismatch member";
-    if (!why)
-        return true;
-    LOG_AT(LOG_WARN, why, LOG_HEX("local-member-id", node->member_id),
-           LOG_HEX("from", message->from), LOG_HEX("to", message->to));
-    return false;
-}
-
-static void on_received(void *arg, const struct raft_message *message)
-{
-    struct node *node = arg;
-    int rc;
-
-    if (!is_acceptable(node, message))
-        return;
-    rc = node_must_stray(node, message) ? ERR_AGAIN
-                                        : raft_step(node->raft, message);
-    if (rc == ERR_AGAIN && message->type == RAFT_MSG_PROP)
-        node_keep_stray(node, message);
-    else if (rc < 0)
-        log_debug("a message of a member came to nothing",
-                  LOG_STR("type", raft_message_type_name(message->type)),
-                  LOG_HEX("from", message->from),
-                  LOG_STR("error", err_text(rc)));
+    return node_hear(arg, message);
 }
 
 static void on_received_all(void *arg)
@@ -49,12 +18,15 @@ static void on_received_all(void *arg)
     node_pump(arg);
 }
 
-static void on_snapshot(void *arg, const struct raft_message *message,
-                        const char *path)
+static const char *on_announced(void *arg, const struct raft_message *message)
 {
-    log_debug("a snapshot is here", LOG_STR("path", path));
-    on_received(arg, message);
-    node_pump(arg);
+    return node_refusal(arg, message);
+}
+
+static void on_snapshot(void *arg, struct peers_request *request,
+                        const struct raft_message *message, const char *path)
+{
+    node_prepare_install(arg, request, message, path);
 }
 
 static void on_unreachable(void *arg, uint64_t id)
@@ -188,6 +160,7 @@ void node_net_open(struct node *node, const struct cluster_start *start)
         .routes = node_routes,
         .received = on_received,
         .received_all = on_received_all,
+        .snapshot_announced = on_announced,
         .snapshot_received = on_snapshot,
         .unreachable = on_unreachable,
         .snapshot_sent = on_snapshot_sent,

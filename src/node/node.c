@@ -91,6 +91,7 @@ static void start_handles(struct node *node)
 
 static void free_node(struct node *node)
 {
+    arena_close(&node->scratch);
     waiting_close(&node->waiting);
     node_compactor_free(node->compactor);
     queue_close(&node->requests);

@@ -126,6 +126,9 @@ struct node {
     bool ticks_settled; /* the first wait for a leader isn't to be shortened */
     bool removed;       /* from the cluster: about to stop */
     bool removed_told;
+    struct install *install; /* a snapshot's, from its coming to its cleaning
+                                up, see snapshot_install.c */
+    struct arena scratch;    /* of a payload that is looked at */
     bool replacing;  /* a snapshot of the leader's takes the state's place:
                         nothing is applied from its append on */
     bool installing; /* it is in the log */
@@ -247,8 +250,22 @@ void node_install_done(struct node *node, struct append_job *job, bool failed);
 
 /* Where the store is built that takes the place of ours; malloc'ed. */
 char *node_install_dir(const struct node *node);
+/* A SNAP message has come with its image, which is taken over: looks whether it
+ * is one, and gives it to Raft then. The request is answered. */
+void node_prepare_install(struct node *node, struct peers_request *request,
+                          const struct raft_message *message, const char *path);
 /* The record of the append's snapshot is in the log. */
 void node_install(struct node *node, struct append_job *job);
+/* The member is closed: what was prepared comes to nothing, or is done again at
+ * the next start. */
+void node_forget_install(struct node *node);
+
+/* ---- hear.c ---- */
+
+/* Why no member sends the message, as raft_refusal has it; NULL: it may. */
+const char *node_refusal(struct node *node, const struct raft_message *message);
+/* Gives it to Raft unless there is a reason not to, which is returned. */
+const char *node_hear(struct node *node, const struct raft_message *message);
 
 /* ---- propose.c ---- */
 

@@ -87,7 +87,8 @@ static void finish_idle_appends(struct node *node)
  * installed wait. */
 static void take_back(struct node *node, struct append_job *job)
 {
-    bool failed = job->wal.arg != NULL;
+    /* Without the transport the member is about to close. */
+    bool failed = job->wal.arg != NULL || node->peers == NULL;
 
     if (node->installing) {
         job->next_rider = NULL;

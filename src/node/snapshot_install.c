@@ -1,16 +1,21 @@
 /* A snapshot from the leader in the place of all that this member has.
  *
- *   Raft wants it           the image lies in member/snap/<index>.snap.db
- *   loop    -> log          its record, which says that a start needs it
- *   worker  build           a store beside ours, and what is in memory of it
- *           replace         its file in the place of ours
+ *   it is here              the image lies in member/snap/tmp*
+ *   worker  build           a store beside ours, and what is in memory of it;
+ *                           an image of which that can't be made is refused,
+ *                           and its sender told: nothing has changed
+ *           place           the image in member/snap/<index>.snap.db
+ *   loop    -> Raft         its message; what Raft doesn't want goes
+ *           -> log          its record, which says that a start needs it
+ *   worker  replace         its file in the place of ours
  *   loop    swap            readers and watchers go on with the new contents
  *   worker  close           what was here before, and the image
  *
- * Nothing is applied meanwhile: Raft holds back what is committed until it is
- * told that the snapshot is installed. A crash before the replacement finds the
- * record in the log and the image beside it, and takes it at the next start;
- * one after it finds the new store. */
+ * From the record on nothing is applied: Raft holds back what is committed
+ * until it is told that the snapshot is installed. A crash before the
+ * replacement finds the record in the log and the image beside it, and takes it
+ * at the next start; one after it finds the new store. There is one at a time,
+ * as the directory and the image are called the same. */
 #include "chorad/base/check.h"
 #include "chorad/base/clock.h"
 #include "chorad/base/file.h"
@@ -20,16 +25,27 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
+
+/* Of the database that a message came with: it is made a little later, so that
+ * it may hold more than the message says. */
+#define INDEX_AHEAD_MAX (UINT64_C(1) << 24)
 
 struct install {
     struct node *node;
+    struct peers_request *request; /* of who sent it; NULL: answered */
+    struct raft_message message;
     struct append_job *job; /* the snapshot's, from the log's thread */
     struct raft_snapshot *snapshot;
     struct node_work work;
-    char *image;
+    char *received; /* the image as it came; NULL: it is in its place */
+    char *image;    /* its place */
     char *dir;
+    bool wanted; /* the log may say that a start needs the image */
+    bool done;   /* and doesn't any more */
     uint64_t began_ns;
     int err;
     struct errmsg msg;
@@ -57,21 +73,22 @@ static int on_progress(void *arg, const struct snapshot_progress *progress)
 
 static int build(struct install *in)
 {
-    struct snapshot_build build = {.file = {.name = in->image},
+    struct snapshot_build build = {.file = {.name = in->received},
                                    .dir = in->dir,
                                    .progress = on_progress,
                                    .arg = in};
     int rc;
 
-    build.file.fd = open(in->image, O_RDONLY | O_CLOEXEC);
+    build.file.fd = open(in->received, O_RDONLY | O_CLOEXEC);
     if (build.file.fd < 0)
-        return err_errno(&in->msg, errno, "%s", in->image);
+        return err_errno(&in->msg, errno, "%s", in->received);
     rc = snapshot_build(&build, &in->info, &in->msg);
     (void)close(build.file.fd);
-    if (rc == 0 && in->info.index < in->snapshot->index)
+    if (rc == 0 && (in->info.index < in->snapshot->index ||
+                    in->info.index > in->snapshot->index + INDEX_AHEAD_MAX))
         rc = err_set(&in->msg, ERR_CORRUPT,
                      "%s ends at index %" PRIu64 " instead of %" PRIu64,
-                     in->image, in->info.index, in->snapshot->index);
+                     in->received, in->info.index, in->snapshot->index);
     return rc;
 }
 
@@ -108,7 +125,29 @@ static int open_all(struct install *in)
     return rc;
 }
 
-static void make(struct node_work *work)
+/* Who sends it has this member in its configuration. One without it would have
+ * the member believe that it was removed. */
+static int check_membership(struct install *in)
+{
+    uint64_t id = in->node->member_id;
+
+    if (cluster_find(in->cluster, id) != NULL &&
+        !cluster_is_removed(in->cluster, id))
+        return 0;
+    return err_set(&in->msg, ERR_CORRUPT,
+                   "this member is none in the database");
+}
+
+static int place(struct install *in)
+{
+    if (rename(in->received, in->image) != 0)
+        return err_errno(&in->msg, errno, "rename %s", in->received);
+    free(in->received);
+    in->received = NULL;
+    return file_sync_dir(in->node->snap_dir, &in->msg);
+}
+
+static void prepare(struct node_work *work)
 {
     struct install *in = container_of(work, struct install, work);
 
@@ -116,16 +155,22 @@ static void make(struct node_work *work)
     if (in->err == 0)
         in->err = open_all(in);
     if (in->err == 0)
-        in->err = store_replace(in->node->store, in->store, &in->msg);
+        in->err = check_membership(in);
+    if (in->err == 0)
+        in->err = place(in);
+}
+
+static void replace(struct node_work *work)
+{
+    struct install *in = container_of(work, struct install, work);
+
+    in->err = store_replace(in->node->store, in->store, &in->msg);
 }
 
 /* ---- a worker: let go of ---- */
 
-static void close_all(struct node_work *work)
+static void close_opened(struct install *in)
 {
-    struct install *in = container_of(work, struct install, work);
-    struct errmsg msg;
-
     if (in->mvcc)
         mvcc_close(in->mvcc);
     lessor_close(in->lessor);
@@ -134,20 +179,38 @@ static void close_all(struct node_work *work)
     cluster_close(in->cluster);
     if (in->store)
         store_close(in->store);
-    if (file_remove_tree(in->dir, &msg) < 0 ||
-        (in->err == 0 && file_remove_tree(in->image, &msg) < 0))
+}
+
+static void close_all(struct node_work *work)
+{
+    struct install *in = container_of(work, struct install, work);
+    const char *image = in->received ? in->received : in->image;
+    struct errmsg msg;
+
+    close_opened(in);
+    if ((in->dir != NULL && file_remove_tree(in->dir, &msg) < 0) ||
+        ((!in->wanted || in->done) && file_remove_tree(image, &msg) < 0))
         log_warn("failed to clean up behind a snapshot",
                  LOG_STR("error", msg.text));
+}
+
+static void free_install(struct install *in)
+{
+    raft_message_close(&in->message);
+    raft_snapshot_unref(in->snapshot);
+    free(in->received);
+    free(in->image);
+    free(in->dir);
+    free(in);
 }
 
 static void closed(struct node_work *work)
 {
     struct install *in = container_of(work, struct install, work);
 
-    raft_snapshot_unref(in->snapshot);
-    free(in->image);
-    free(in->dir);
-    free(in);
+    if (in->node->install == in)
+        in->node->install = NULL;
+    free_install(in);
 }
 
 static void clean_up(struct install *in)
@@ -157,7 +220,123 @@ static void clean_up(struct install *in)
     node_work(in->node, &in->work);
 }
 
-/* ---- the loop ---- */
+/* ---- the loop: is it one? ---- */
+
+static void answer(struct install *in, unsigned status, const char *text)
+{
+    peers_answer(in->request, status,
+                 text[0] != '\0' ? "text/plain; charset=utf-8" : NULL,
+                 bytes_of(text, strlen(text)));
+    in->request = NULL;
+}
+
+static bool is_own_fault(int err)
+{
+    return err == ERR_CANCELED || err == ERR_IO || err == ERR_NOSPC;
+}
+
+static void refuse(struct install *in)
+{
+    struct node *node = in->node;
+
+    if (node->peers != NULL && !is_own_fault(in->err))
+        peers_note_refusal(node->peers, &in->message, "bad-database",
+                           in->msg.text);
+    else if (in->err != ERR_CANCELED)
+        log_warn("failed to take a snapshot", LOG_STR("error", in->msg.text));
+    answer(in, is_own_fault(in->err) ? 500 : 400, "failed to take snapshot\n");
+}
+
+static void prepared(struct node_work *work)
+{
+    struct install *in = container_of(work, struct install, work);
+    struct node *node = in->node;
+
+    if (in->err < 0) {
+        refuse(in);
+        clean_up(in);
+        return;
+    }
+    if (node->peers != NULL && !node->stopping) {
+        (void)node_hear(node, &in->message);
+        node_pump(node);
+    }
+    /* Meanwhile the log may have come as far. */
+    in->wanted = node->replacing;
+    answer(in, 204, "");
+    if (!in->wanted)
+        clean_up(in);
+}
+
+static bool is_news(const struct node *node, const struct raft_snapshot *snap)
+{
+    struct raft_status status;
+
+    raft_status(node->raft, &status);
+    return snap->index > status.commit;
+}
+
+/* Large files take their time. */
+static void drop_image(struct node *node, const char *path)
+{
+    struct install *in = mem_zalloc(sizeof(*in));
+
+    in->node = node;
+    in->received = mem_strdup(path);
+    clean_up(in);
+}
+
+static void start_install(struct node *node, struct peers_request *request,
+                          const struct raft_message *message, const char *path)
+{
+    struct install *in = mem_zalloc(sizeof(*in));
+
+    in->node = node;
+    in->request = request;
+    in->message = raft_message_copy(message);
+    in->snapshot = raft_snapshot_ref(message->snapshot);
+    in->received = mem_strdup(path);
+    in->image = mem_printf("%s/%016" PRIx64 ".snap.db", node->snap_dir,
+                           in->snapshot->index);
+    in->dir = node_install_dir(node);
+    in->began_ns = clock_mono_ns();
+    in->work.run = prepare;
+    in->work.done = prepared;
+    node->install = in;
+    node_work(node, &in->work);
+}
+
+void node_prepare_install(struct node *node, struct peers_request *request,
+                          const struct raft_message *message, const char *path)
+{
+    static const char busy[] = "no snapshot is taken now\n";
+    const char *why = NULL;
+
+    if (node->stopping || node->failed || node->raft == NULL ||
+        node->install != NULL ||
+        cluster_is_removed(node->cluster, message->from)) {
+        drop_image(node, path);
+        peers_answer(request, 503, "text/plain; charset=utf-8",
+                     bytes_of(busy, sizeof(busy) - 1));
+        return;
+    }
+    if (is_news(node, message->snapshot))
+        why = node_refusal(node, message);
+    if (why == NULL && is_news(node, message->snapshot)) {
+        start_install(node, request, message, path);
+        return;
+    }
+    /* Nothing to install: Raft only says how far this member is. */
+    drop_image(node, path);
+    if (why == NULL)
+        why = node_hear(node, message);
+    if (why != NULL)
+        peers_note_refusal(node->peers, message, why, "");
+    peers_answer(request, why == NULL ? 204 : 400, NULL, bytes_of(NULL, 0));
+    node_pump(node);
+}
+
+/* ---- the loop: it takes the place ---- */
 
 static void swap_domain(struct node *node, struct install *in)
 {
@@ -202,7 +381,7 @@ static void take_over(struct node *node, struct install *in)
     watch_feed_jump(node->feed, mvcc_revision(node->mvcc));
 }
 
-static void made(struct node_work *work)
+static void replaced(struct node_work *work)
 {
     struct install *in = container_of(work, struct install, work);
     struct node *node = in->node;
@@ -224,6 +403,7 @@ static void made(struct node_work *work)
         /* The member stops; nobody looks at it again. */
         store_replaced(node->store, in->store);
     }
+    in->done = in->err == 0;
     node_install_done(node, in->job, in->err < 0);
     clean_up(in);
 }
@@ -235,17 +415,12 @@ char *node_install_dir(const struct node *node)
 
 void node_install(struct node *node, struct append_job *job)
 {
-    struct install *in = mem_zalloc(sizeof(*in));
+    struct install *in = node->install;
 
-    in->node = node;
+    CHECK(in != NULL && in->snapshot->index == job->append->snapshot->index);
     in->job = job;
-    in->snapshot = raft_snapshot_ref(job->append->snapshot);
-    in->image = mem_printf("%s/%016" PRIx64 ".snap.db", node->snap_dir,
-                           in->snapshot->index);
-    in->dir = node_install_dir(node);
-    in->began_ns = clock_mono_ns();
-    in->work.run = make;
-    in->work.done = made;
+    in->work.run = replace;
+    in->work.done = replaced;
     node->installing = true;
     log_info("applying snapshot",
              LOG_U64("current-snapshot-index", node->snapshot_index),
@@ -253,4 +428,13 @@ void node_install(struct node *node, struct append_job *job)
              LOG_U64("incoming-leader-snapshot-index", in->snapshot->index),
              LOG_U64("incoming-leader-snapshot-term", in->snapshot->term));
     node_work(node, &in->work);
+}
+
+void node_forget_install(struct node *node)
+{
+    if (node->install == NULL)
+        return;
+    close_opened(node->install);
+    free_install(node->install);
+    node->install = NULL;
 }

@@ -20,6 +20,7 @@
 
 struct download {
     struct peers *peers;
+    uint64_t sender;
     const struct download_events *events; /* NULL: cancelled */
     void *arg;
 
@@ -40,8 +41,8 @@ struct download {
     bool syncing;
     struct buf writing;
     int fd;
-    char *tmp;
-    char *path;
+    char *tmp;  /* NULL: nothing to be removed */
+    char *path; /* of what is whole */
     int err;
     struct errmsg msg;
     uint64_t sync_ns;
@@ -69,20 +70,6 @@ static int open_tmp(struct download *d)
     return 0;
 }
 
-/* An image of that index that is there already is as good: the same state. */
-static int put_in_place(struct download *d)
-{
-    CHECK(d->tmp != NULL);
-    if (file_exists(d->path)) {
-        (void)unlink(d->tmp);
-    } else if (rename(d->tmp, d->path) != 0) {
-        return err_errno(&d->msg, errno, "rename %s", d->tmp);
-    }
-    free(d->tmp);
-    d->tmp = NULL;
-    return file_sync_dir(d->peers->snap_dir, &d->msg);
-}
-
 static int make_durable(struct download *d)
 {
     uint64_t before = clock_mono_ns();
@@ -90,7 +77,9 @@ static int make_durable(struct download *d)
     if (fdatasync(d->fd) != 0)
         return err_errno(&d->msg, errno, "fsync %s", d->tmp);
     d->sync_ns = clock_mono_ns() - before;
-    return put_in_place(d);
+    d->path = d->tmp;
+    d->tmp = NULL;
+    return 0;
 }
 
 static void remove_tmp(struct download *d)
@@ -223,6 +212,10 @@ static void on_worked(uv_work_t *work, int status)
     (void)atomic_load_explicit(&d->handed, memory_order_acquire);
     d->working = false;
     if (!d->events) {
+        if (d->path != NULL) {
+            d->tmp = d->path;
+            d->path = NULL;
+        }
         discard(d);
         return;
     }
@@ -265,7 +258,9 @@ static unsigned check_message(struct download *d, const char **text)
     struct peers *peers = d->peers;
     const struct raft_message *m = &d->message;
     bool known = peers_find_member(peers, m->from) != NULL;
+    uint64_t sender = d->sender != RAFT_NONE ? d->sender : m->from;
     uint64_t index = m->snapshot ? m->snapshot->index : 0;
+    const char *why;
 
     metrics_of_receiving(&d->metrics, known ? m->from : RAFT_NONE);
     metric_add(d->metrics.inflight, 1);
@@ -282,7 +277,14 @@ static unsigned check_message(struct download *d, const char **text)
         *text = "cannot process message to mismatch member";
         return 500;
     }
-    d->path = mem_printf("%s/%016" PRIx64 ".snap.db", peers->snap_dir, index);
+    why = peers_wrong_sender(peers, sender, m);
+    if (why == NULL && peers->config.snapshot_announced)
+        why = peers->config.snapshot_announced(peers->config.arg, m);
+    if (why != NULL) {
+        peers_refused(peers, why, sender, m, "");
+        *text = "no member sends such a message";
+        return 400;
+    }
     log_info("receiving database snapshot",
              LOG_HEX("remote-snapshot-sender-id", m->from),
              LOG_U64("incoming-snapshot-index", index));
@@ -297,6 +299,7 @@ static unsigned take_head(struct download *d, struct bytes *in,
 
     *in = bytes_of(in->data + used, in->len - used);
     if (rc < 0) {
+        peers_refused(d->peers, "no-message", d->sender, NULL, "a snapshot's");
         *text = "failed to decode raft message";
         return 400;
     }
@@ -331,12 +334,13 @@ unsigned download_finish(struct download *d, const char **text)
     return 0;
 }
 
-struct download *download_start(struct peers *peers,
+struct download *download_start(struct peers *peers, uint64_t sender,
                                 const struct download_events *events, void *arg)
 {
     struct download *d = mem_zalloc(sizeof(*d));
 
     d->peers = peers;
+    d->sender = sender;
     d->events = events;
     d->arg = arg;
     d->fd = -1;

@@ -4,7 +4,9 @@
  *   HEAD --message--> BODY --last byte--> SYNCING --> `done`
  *    |                 | the disk fails      |
  *    `-----------------+---------------------'--> `done` with an error
- */
+ *
+ * The file keeps its passing name: whether it is a database is for the node to
+ * find out. */
 #ifndef CHORAD_PEER_DOWNLOAD_H
 #define CHORAD_PEER_DOWNLOAD_H
 
@@ -15,13 +17,15 @@ struct download;
 struct download_events {
     /* Too much waits for the disk, or no longer does. */
     void (*hold)(void *arg, bool hold);
-    /* The file `path` is whole and durable; or err < 0 with a text. Once, from
-     * the loop. The download ends with it. */
+    /* The file `path`, one of its own, is whole and durable and belongs to the
+     * callee; or err < 0 with a text. Once, from the loop. The download ends
+     * with it. */
     void (*done)(void *arg, int err, const char *why,
                  const struct raft_message *message, const char *path);
 };
 
-struct download *download_start(struct peers *peers,
+/* `sender`: who the request says that it is from; RAFT_NONE: it doesn't. */
+struct download *download_start(struct peers *peers, uint64_t sender,
                                 const struct download_events *events,
                                 void *arg);
 

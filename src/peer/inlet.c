@@ -79,6 +79,14 @@ static void dial_later(struct inlet *inlet)
     net_timer_set(&peers->net, &inlet->redial, peers->limits.redial_ms);
 }
 
+/* Whoever says what no member says would say it again at once. */
+static void dial_much_later(struct inlet *inlet)
+{
+    struct peers *peers = peers_of(inlet);
+
+    net_timer_set(&peers->net, &inlet->redial, peers->limits.refused_ms);
+}
+
 /* It couldn't be opened: another URL's turn. */
 static void refuse(struct inlet *inlet, const char *why)
 {
@@ -125,7 +133,8 @@ static int on_message(void *arg, const struct raft_message *message)
     struct inlet *inlet = arg;
 
     inlet->delivered = true;
-    peers_receive(peers_of(inlet), inlet->peer->id, message);
+    if (peers_receive(peers_of(inlet), inlet->peer->id, message) != NULL)
+        return ERR_INVALID;
     /* The node may have removed the peer meanwhile. */
     return inlet->conn ? 0 : ERR_CANCELED;
 }
@@ -191,6 +200,21 @@ static void tell_node(struct inlet *inlet)
         peers->config.received_all(peers->config.arg);
 }
 
+/* What came is no message, or none that a member sends. */
+static void end_refused(struct inlet *inlet, int err)
+{
+    const char *why = err == ERR_INVALID  ? "a message was refused"
+                      : err == ERR_TOOBIG ? "a message is too large"
+                                          : "damaged stream";
+
+    /* Refused ones have been noted. */
+    if (err != ERR_INVALID)
+        peers_refused(peers_of(inlet), "no-message", inlet->peer->id, NULL,
+                      why);
+    lose(inlet, why, false);
+    dial_much_later(inlet);
+}
+
 static void on_data(void *arg, struct bytes in)
 {
     struct inlet *inlet = arg;
@@ -203,9 +227,7 @@ static void on_data(void *arg, struct bytes in)
     if (inlet->conn != conn)
         return;
     if (rc < 0 && inlet->streaming)
-        lose(inlet,
-             rc == ERR_TOOBIG ? "a message is too large" : "damaged stream",
-             false);
+        end_refused(inlet, rc);
     else if (rc < 0)
         refuse(inlet, "malformed answer");
     else if (inlet->reader.whole && inlet->streaming)

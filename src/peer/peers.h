@@ -29,6 +29,7 @@ struct peers_limits {
     uint64_t write_ms; /* without a byte taken: the same */
     uint64_t alive_ms; /* how often an outlet shows that it is alive */
     uint64_t redial_ms;
+    uint64_t refused_ms; /* the same where what came was refused */
     uint64_t dial_ms;
     uint64_t probe_ms;
     uint64_t probe_first_ms;
@@ -156,6 +157,19 @@ struct peer {
     struct peer_metrics metrics;
 };
 
+/* ---- what was refused ---------------------------------------------------- */
+
+/* More reasons than there are. */
+#define REFUSALS_MAX 64
+
+struct refusal {
+    const char *why; /* a literal */
+    struct metric *count;
+    bool told;
+    uint64_t told_ms;  /* when it was last logged */
+    uint64_t unlogged; /* how many since */
+};
+
 /* ---- the transport ------------------------------------------------------- */
 
 struct peers {
@@ -170,7 +184,9 @@ struct peers {
     size_t visit_count;
     uint64_t complained_ms; /* since when visitors are complained about */
     unsigned complaints;    /* and how often */
-    size_t body_bytes;      /* that visits have received and not yet given on */
+    struct refusal refusals[REFUSALS_MAX];
+    size_t refusal_count;
+    size_t body_bytes; /* that visits have received and not yet given on */
     size_t download_count;
     struct upload *uploads;
     struct call *calls;
@@ -195,9 +211,22 @@ struct peer *peers_find(const struct peers *peers, uint64_t id);
 struct peer *peers_find_member(const struct peers *peers, uint64_t id);
 
 /* A message that came from member `sender`, or from somebody who says so: gives
- * it to the node unless it can't be right. */
-void peers_receive(struct peers *peers, uint64_t sender,
-                   const struct raft_message *message);
+ * it to the node unless it can't be right. NULL, or why it was refused, which
+ * has been noted; the connection is the caller's to close. */
+const char *peers_receive(struct peers *peers, uint64_t sender,
+                          const struct raft_message *message);
+/* Why it can't be from that sender; NULL: it can. */
+const char *peers_wrong_sender(const struct peers *peers, uint64_t sender,
+                               const struct raft_message *message);
+
+/* ---- refuse.c ------------------------------------------------------------ */
+
+/* Counts a refusal, and logs it unless one of that reason was logged just now.
+ * `why` is a literal of a fixed set, the message NULL for bytes that are
+ * none. */
+void peers_refused(struct peers *peers, const char *why, uint64_t sender,
+                   const struct raft_message *message, const char *detail);
+
 /* The sender of a request wasn't known: remembers how to answer it. */
 void peers_note_remote(struct peers *peers, uint64_t id, const char *urls);
 /* A peer says that we have been removed. */

@@ -1,5 +1,5 @@
-/* What is checked of a message before the node sees it. The core takes `from`
- * for granted; etcd checks the other things in EtcdServer.Process. */
+/* What is checked of a message before the node sees it: that it is who it says
+ * that it is from. What it says is the node's to look at. */
 #include "chorad/base/log.h"
 #include "peers.h"
 
@@ -11,44 +11,38 @@ static bool is_passed_on(enum raft_message_type type)
            type == RAFT_MSG_TRANSFER_LEADER;
 }
 
-static const char *wrong(const struct peers *peers, uint64_t sender,
-                         const struct raft_message *m)
+const char *peers_wrong_sender(const struct peers *peers, uint64_t sender,
+                               const struct raft_message *m)
 {
     if (m->to != peers->self.member_id)
-        return "it is for another member";
+        return "wrong-receiver";
     if (raft_message_is_local(m->type))
-        return "no member sends this type";
-    if (m->type == RAFT_MSG_SNAP)
-        return "a snapshot without its database";
+        return "local-type";
     if (m->from == RAFT_NONE)
-        return "it has no sender";
+        return "no-sender";
     if (m->from != sender && !is_passed_on(m->type))
-        return "its sender is another member";
+        return "wrong-sender";
     if (m->from != sender && m->from != peers->self.member_id &&
         !peers_find_member(peers, m->from))
-        return "its first sender isn't a member";
+        return "wrong-sender";
     return NULL;
 }
 
-void peers_receive(struct peers *peers, uint64_t sender,
-                   const struct raft_message *m)
+const char *peers_receive(struct peers *peers, uint64_t sender,
+                          const struct raft_message *m)
 {
     const char *why;
 
     if (peers->closing)
-        return;
-    why = wrong(peers, sender, m);
-    if (!why) {
-        peers->config.received(peers->config.arg, m);
-        return;
-    }
-    const struct peer *peer = peers_find(peers, sender);
-    if (peer)
-        metric_inc(peer->metrics.received_failures);
-    log_warn("dropped a Raft message", LOG_STR("reason", why),
-             LOG_STR("message-type", raft_message_type_name(m->type)),
-             LOG_HEX("from", m->from), LOG_HEX("to", m->to),
-             LOG_HEX("remote-peer-id", sender));
+        return NULL;
+    why = peers_wrong_sender(peers, sender, m);
+    if (!why && m->type == RAFT_MSG_SNAP)
+        why = "snapshot-without-database";
+    if (!why)
+        why = peers->config.received(peers->config.arg, m);
+    if (why)
+        peers_refused(peers, why, sender, m, "");
+    return why;
 }
 
 void peers_tell_removed(struct peers *peers, uint64_t by)

@@ -299,6 +299,13 @@ static void answer_fault(struct visit *visit)
     send_answer(visit);
 }
 
+/* Who says to Raft what can't be doesn't go on on that connection. */
+static bool is_refusal(const struct visit *visit, unsigned status)
+{
+    return status >= 400 && (visit->purpose == VISIT_MESSAGE ||
+                             visit->purpose == VISIT_SNAPSHOT);
+}
+
 void visit_answer(struct visit *visit, unsigned status,
                   const char *content_type, struct bytes body)
 {
@@ -315,7 +322,8 @@ void visit_answer(struct visit *visit, unsigned status,
 
     /* What is left of a request that isn't whole can't be told from the next
      * one. */
-    visit->keep_alive = visit->reader.whole && visit->reader.keep_alive;
+    visit->keep_alive = visit->reader.whole && visit->reader.keep_alive &&
+                        !is_refusal(visit, status);
     visit->state = VISIT_ANSWERING;
     answer.keep_alive = visit->keep_alive;
     wire_put_answer(&visit->answer, &visit->peers->self, &answer);

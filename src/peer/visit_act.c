@@ -23,6 +23,7 @@ static void deliver(struct visit *visit, struct raft_message *m)
     struct peers *peers = visit->peers;
     const struct peer *peer = peers_find(peers, m->from);
     uint64_t sender = visit->sender != RAFT_NONE ? visit->sender : m->from;
+    const char *why;
 
     if (peers->config.is_removed(peers->config.arg, m->from)) {
         if (visit_may_complain(visit))
@@ -42,10 +43,14 @@ static void deliver(struct visit *visit, struct raft_message *m)
     if (peer)
         metric_add(peer->metrics.received_bytes, (double)visit->body.len);
     frame_adopt(m->entries, m->entry_count, NULL);
-    peers_receive(peers, sender, m);
+    why = peers_receive(peers, sender, m);
     if (!peers->closing)
         peers->config.received_all(peers->config.arg);
-    if (!visit->closed)
+    if (visit->closed)
+        return;
+    if (why != NULL)
+        answer_text(visit, 400, "no member sends such a message\n");
+    else
         answer_empty(visit);
 }
 
@@ -61,10 +66,8 @@ static void act_message(struct visit *visit)
         return;
     }
     if (rc < 0) {
-        if (visit_may_complain(visit))
-            log_warn("failed to unmarshal Raft message",
-                     LOG_STR("remote-peer-address", conn_remote(visit->conn)),
-                     LOG_STR("error", err_text(rc)));
+        peers_refused(visit->peers, "no-message", visit->sender, NULL,
+                      conn_remote(visit->conn));
         answer_text(visit, 400, "error unmarshalling raft message\n");
         return;
     }
@@ -79,6 +82,19 @@ static void on_hold(void *arg, bool hold)
     struct visit *visit = arg;
 
     conn_pause(visit->conn, hold);
+}
+
+struct peers_request {
+    struct visit *visit; /* NULL: nobody waits for the answer any more */
+};
+
+static struct peers_request *new_request(struct visit *visit)
+{
+    struct peers_request *request = mem_alloc(sizeof(*request));
+
+    request->visit = visit;
+    visit->request = request;
+    return request;
 }
 
 static void on_saved(void *arg, int err, const char *why,
@@ -96,9 +112,8 @@ static void on_saved(void *arg, int err, const char *why,
         buf_close(&text);
         return;
     }
-    peers->config.snapshot_received(peers->config.arg, message, path);
-    if (!visit->closed)
-        answer_empty(visit);
+    peers->config.snapshot_received(peers->config.arg, new_request(visit),
+                                    message, path);
 }
 
 const struct download_events visit_download_events = {on_hold, on_saved};
@@ -134,14 +149,9 @@ static void act_probing(struct visit *visit)
     buf_close(&json);
 }
 
-struct peers_request {
-    struct visit *visit; /* NULL: nobody waits for the answer any more */
-};
-
 static void act_route(struct visit *visit)
 {
     struct peers *peers = visit->peers;
-    struct peers_request *request = mem_alloc(sizeof(*request));
     struct peers_query query = {
         .method = wire_method(&visit->reader),
         .path = (const char *)visit->path.data,
@@ -150,9 +160,7 @@ static void act_route(struct visit *visit)
         .body = bytes_of(visit->body.data, visit->body.len),
     };
 
-    request->visit = visit;
-    visit->request = request;
-    visit->route->handle(peers->config.arg, request, &query);
+    visit->route->handle(peers->config.arg, new_request(visit), &query);
 }
 
 void peers_answer(struct peers_request *request, unsigned status,

@@ -142,7 +142,8 @@ static void judge_post(struct visit *visit, enum visit_purpose purpose)
         visit_refuse(visit, 503, "too many snapshots are being received");
         return;
     }
-    visit->download = download_start(peers, &visit_download_events, visit);
+    visit->download =
+        download_start(peers, visit->sender, &visit_download_events, visit);
 }
 
 static void judge_stream(struct visit *visit)

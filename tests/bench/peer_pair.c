@@ -61,7 +61,7 @@ static void send_appends(struct side *s)
     peers_send(s->peers, batch, n);
 }
 
-static void on_received(void *arg, const struct raft_message *m)
+static const char *on_received(void *arg, const struct raft_message *m)
 {
     struct side *s = arg;
 
@@ -71,6 +71,7 @@ static void on_received(void *arg, const struct raft_message *m)
     } else if (m->type == RAFT_MSG_APP_RESP && m->index > s->acked) {
         s->acked = m->index;
     }
+    return NULL;
 }
 
 static void on_received_all(void *arg)

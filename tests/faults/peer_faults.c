@@ -3,6 +3,7 @@
  * half may be left where it isn't. */
 #include "child.h"
 #include "chorad/base/be.h"
+#include "chorad/base/file.h"
 #include "chorad/base/log.h"
 #include "chorad/peer.h"
 #include "chorad/raftpb.h"
@@ -28,10 +29,11 @@ static uint8_t image_byte(size_t i)
 static const char *dir;
 static bool told;
 
-static void on_message(void *arg, const struct raft_message *message)
+static const char *on_message(void *arg, const struct raft_message *message)
 {
     (void)arg;
     (void)message;
+    return NULL;
 }
 
 static void nothing(void *arg)
@@ -40,14 +42,23 @@ static void nothing(void *arg)
 }
 
 /* The power fails at this write. */
-static void on_snapshot(void *arg, const struct raft_message *message,
-                        const char *path)
+static void on_snapshot(void *arg, struct peers_request *request,
+                        const struct raft_message *message, const char *path)
 {
     char end[128];
+    char place[128];
 
     (void)arg;
     (void)message;
-    (void)path;
+    /* As the node does it. */
+    (void)snprintf(place, sizeof(place), "%s/snap/" NAME, dir);
+    (void)snprintf(end, sizeof(end), "%s/snap", dir);
+    if (rename(path, place) != 0 || file_sync_dir(end, NULL) != 0) {
+        (void)unlink(path);
+        peers_answer(request, 500, NULL, bytes_of(NULL, 0));
+        return;
+    }
+    peers_answer(request, 204, NULL, bytes_of(NULL, 0));
     told = true;
     (void)dprintf(1, "told\n");
     (void)snprintf(end, sizeof(end), "%s/end", dir);

@@ -1,5 +1,6 @@
-/* Entries of the log, applied to a real store: none crashes, and what they
- * have made is there again after a reopen. The input is a row of entries: a
+/* Entries of the log, applied to a real store: none crashes, none that another
+ * member may propose ends the member, and what they have made is there again
+ * after a reopen. The input is a row of entries: a
  * byte that names the kind (0: the bytes are the entry itself) and in its
  * highest bit that root asks, the length in two bytes, the request. */
 #include "chorad/apply.h"
@@ -125,10 +126,15 @@ static bool apply_one(struct env *env, uint8_t kind, struct bytes bytes)
         CHECK(apply_request_id(&entry) == 7);
     }
     (void)apply_request_id(&entry);
+    struct arena scratch = {0};
+    bool may = apply_check_entry(&entry, &scratch) == 0;
+    arena_close(&scratch);
     int rc = apply_entry(env->apply, &entry, 1, true, NULL, NULL, &result);
     /* Not capable: the cluster's version is above this server's. */
     CHECK(rc == 0 || rc == ERR_CORRUPT || rc == ERR_MALFORMED ||
           rc == ERR_NAME_TOO_LONG || rc == ERR_NOT_CAPABLE);
+    /* What may come from another member ends none. */
+    CHECK(rc == 0 || !may);
     CHECK(!result.deferred);
     buf_close(&result.body);
     if (wrapped)

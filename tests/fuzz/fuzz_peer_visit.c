@@ -18,10 +18,11 @@ static struct peers *peers;
 /* In memory: syncing would take most of the time. */
 static char snap_dir[] = "/dev/shm/chorad-fuzz-XXXXXX";
 
-static void on_received(void *arg, const struct raft_message *m)
+static const char *on_received(void *arg, const struct raft_message *m)
 {
     (void)arg;
     CHECK(m->to == 1 && !raft_message_is_local(m->type));
+    return m->term > 1000 ? "number-too-large" : NULL;
 }
 
 static void on_received_all(void *arg)
@@ -29,12 +30,13 @@ static void on_received_all(void *arg)
     (void)arg;
 }
 
-static void on_snapshot(void *arg, const struct raft_message *m,
-                        const char *path)
+static void on_snapshot(void *arg, struct peers_request *request,
+                        const struct raft_message *m, const char *path)
 {
     (void)arg;
     CHECK(m->type == RAFT_MSG_SNAP && m->snapshot);
     CHECK(unlink(path) == 0);
+    peers_answer(request, 204, NULL, bytes_of(NULL, 0));
 }
 
 static void on_peer(void *arg, uint64_t id)
@@ -96,6 +98,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
                                         .routes = routes,
                                         .received = on_received,
                                         .received_all = on_received_all,
+                                        .snapshot_announced = on_received,
                                         .snapshot_received = on_snapshot,
                                         .unreachable = on_peer,
                                         .snapshot_sent = on_sent,

@@ -116,12 +116,33 @@ static void learn(struct peers *peers, uint64_t id)
 
 /* ---- messages ----------------------------------------------------------- */
 
+struct arriving;
+
 struct parcel {
     struct peers *to;
     unsigned from_slot;
     struct shared *bytes;
     char *image; /* of a snapshot, which lies there */
+    struct arriving *arriving;
 };
+
+static struct peers_request *snapshot_request(struct peers *to,
+                                              struct arriving *arriving);
+
+/* All members keep to the rules. */
+static void must_be_taken(const struct raft_message *m, const char *why)
+{
+    if (why)
+        sim_fail("a %s was refused: %s", raft_message_type_name(m->type), why);
+}
+
+void peers_note_refusal(struct peers *peers, const struct raft_message *m,
+                        const char *why, const char *detail)
+{
+    (void)peers;
+    (void)detail;
+    must_be_taken(m, why);
+}
 
 static int unpack(struct raft_message *m, const struct parcel *parcel)
 {
@@ -147,9 +168,13 @@ static void deliver(void *arg)
         sim_note((uint64_t)m.type << 32 ^ m.from ^ m.index ^ m.term << 8);
         if (parcel->image) {
             nemesis_moment(to->life);
-            to->config.snapshot_received(to->config.arg, &m, parcel->image);
+            must_be_taken(&m,
+                          to->config.snapshot_announced(to->config.arg, &m));
+            to->config.snapshot_received(to->config.arg,
+                                         snapshot_request(to, parcel->arriving),
+                                         &m, parcel->image);
         } else {
-            to->config.received(to->config.arg, &m);
+            must_be_taken(&m, to->config.received(to->config.arg, &m));
             to->config.received_all(to->config.arg);
         }
         raft_message_close(&m);
@@ -296,27 +321,20 @@ static void tell_failed(void *arg)
     tell_sent(arg, false);
 }
 
-static int save_image(const char *path, const char *dir,
-                      const struct buf *image)
+static int save_image(const char *path, const struct buf *image)
 {
-    char *tmp = mem_printf("%s/tmp", dir);
-    int fd = __wrap_open(tmp, O_CREAT | O_TRUNC | O_WRONLY);
-    int dir_fd = __wrap_open(dir, O_DIRECTORY);
+    int fd = __wrap_open(path, O_CREAT | O_TRUNC | O_WRONLY);
     size_t done = 0;
-    bool ok = fd >= 0 && dir_fd >= 0;
+    bool ok = fd >= 0;
 
     while (ok && done < image->len) {
         ssize_t n = __wrap_write(fd, image->data + done, image->len - done);
         ok = n > 0;
         done += ok ? (size_t)n : 0;
     }
-    ok = ok && __wrap_fsync(fd) == 0 && __wrap_rename(tmp, path) == 0 &&
-         __wrap_fsync(dir_fd) == 0;
+    ok = ok && __wrap_fsync(fd) == 0;
     if (fd >= 0)
         (void)__wrap_close(fd);
-    if (dir_fd >= 0)
-        (void)__wrap_close(dir_fd);
-    free(tmp);
     return ok ? 0 : -1;
 }
 
@@ -331,12 +349,14 @@ static void *receive_image(void *arg)
     parcel->to = to;
     parcel->from_slot = a->from_life->slot;
     parcel->bytes = a->bytes;
-    parcel->image =
-        mem_printf("%s/%016" PRIx64 ".snap.db", to->config.snap_dir, a->index);
-    ok = save_image(parcel->image, to->config.snap_dir, &a->image) == 0;
+    parcel->arriving = a;
+    parcel->image = mem_printf("%s/tmp%" PRIx64 "-%" PRIx64,
+                               to->config.snap_dir, a->index, sim.now_ns);
+    ok = save_image(parcel->image, &a->image) == 0;
     if (ok)
         sim_at(SIM_US, to->life, deliver, parcel);
-    sim_at(SIM_MS, a->from_life, ok ? tell_arrived : tell_failed, a);
+    else
+        sim_at(SIM_MS, a->from_life, tell_failed, a);
     buf_close(&a->image);
     return NULL;
 }
@@ -488,6 +508,7 @@ uint64_t peers_active_since(const struct peers *peers, uint64_t id)
 /* ---- requests ----------------------------------------------------------- */
 
 struct peers_request {
+    struct arriving *arriving; /* of a snapshot; the rest is for others */
     struct peers *from;
     struct peers *to;
     struct peers_call *call; /* NULL: nobody waits any more */
@@ -499,6 +520,24 @@ struct peers_request {
     struct buf answer;
     int err;
 };
+
+static struct peers_request *snapshot_request(struct peers *to,
+                                              struct arriving *arriving)
+{
+    struct peers_request *request = mem_zalloc(sizeof(*request));
+
+    request->to = to;
+    request->arriving = arriving;
+    return request;
+}
+
+static void answer_snapshot(struct peers_request *request, unsigned status)
+{
+    struct arriving *a = request->arriving;
+
+    sim_at(SIM_MS, a->from_life, status == 204 ? tell_arrived : tell_failed, a);
+    free(request);
+}
 
 static void finish_call(struct peers_request *r, int err)
 {
@@ -553,6 +592,10 @@ void peers_answer(struct peers_request *request, unsigned status,
                   const char *content_type, struct bytes body)
 {
     (void)content_type;
+    if (request->arriving) {
+        answer_snapshot(request, status);
+        return;
+    }
     if (cuts[request->to->life->slot][request->asker->slot])
         return;
     request->status = status;

@@ -16,12 +16,15 @@
 
 /* ---- what the transport tells -------------------------------------------- */
 
-static void on_received(void *arg, const struct raft_message *message)
+static const char *on_received(void *arg, const struct raft_message *message)
 {
     struct member *m = arg;
 
+    if (m->refuses)
+        return m->refuses;
     assert_true(m->got_count < GOT_MAX);
     m->got[m->got_count++] = raft_message_copy(message);
+    return NULL;
 }
 
 static void on_received_all(void *arg)
@@ -33,15 +36,33 @@ static void on_received_all(void *arg)
         m->then(m);
 }
 
-static void on_snapshot(void *arg, const struct raft_message *message,
-                        const char *path)
+static const char *on_announced(void *arg, const struct raft_message *message)
+{
+    struct member *m = arg;
+
+    (void)message;
+    return m->refuses;
+}
+
+/* A snapshot of an index has its place, as with the node. */
+static void on_snapshot(void *arg, struct peers_request *request,
+                        const struct raft_message *message, const char *path)
 {
     struct member *m = arg;
 
     raft_message_close(&m->snapshot);
     m->snapshot = raft_message_copy(message);
-    (void)snprintf(m->snapshot_path, sizeof(m->snapshot_path), "%s", path);
+    (void)snprintf(m->snapshot_path, sizeof(m->snapshot_path),
+                   "%s/%016llx.snap.db", m->snap_dir,
+                   (unsigned long long)message->snapshot->index);
+    assert_int_equal(rename(path, m->snapshot_path), 0);
     m->snapshots++;
+    if (m->refuses_databases)
+        peers_note_refusal(m->peers, message, "bad-database", "its reason");
+    if (m->refuses_databases)
+        peers_answer(request, 400, "text/plain", bytes_of("bad", 3));
+    else
+        peers_answer(request, 204, NULL, bytes_of(NULL, 0));
 }
 
 static void on_unreachable(void *arg, uint64_t id)
@@ -168,6 +189,7 @@ void member_start(struct member *m)
     m->peers = peers_open(&m->config);
     /* Tests don't wait as long as people do. */
     m->peers->limits.redial_ms = 20;
+    m->peers->limits.refused_ms = 40;
     m->peers->limits.probe_ms = 100;
     m->peers->limits.probe_first_ms = 20;
     m->peers->limits.linger_ms = 200;
@@ -207,6 +229,7 @@ static void init_member(struct bed *bed, uint64_t id)
         .routes = routes,
         .received = on_received,
         .received_all = on_received_all,
+        .snapshot_announced = on_announced,
         .snapshot_received = on_snapshot,
         .unreachable = on_unreachable,
         .snapshot_sent = on_sent,

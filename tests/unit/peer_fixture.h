@@ -34,6 +34,8 @@ struct member {
     size_t sent_ok;
     size_t sent_failed;
     size_t removed;
+    const char *refuses; /* everything, for that reason */
+    bool refuses_databases;
     uint64_t removed_id;           /* is_removed says so of this one */
     struct peers_request *waiting; /* of the route /later */
     /* Called after each batch. */

@@ -380,12 +380,95 @@ static void test_large_is_quick(void **state)
     arena_close(&arena);
 }
 
+/* ---- what another member may have put into the log ---- */
+
+#define RAW(text) (text), sizeof(text) - 1
+
+struct foreign {
+    int want;
+    uint32_t kind; /* 0: the bytes are the entry itself */
+    const char *data;
+    size_t len;
+};
+
+static const struct foreign foreign[] = {
+    {0, 0, RAW("")}, /* a leader's first */
+    {0, APPLY_PUT, RAW("\x0a\x01k\x12\x01v")},
+    {0, APPLY_PUT, RAW("")},
+    {0, APPLY_CLUSTER_VERSION,
+     RAW("\x0a\x05"
+         "3.4.0")},
+    {0, APPLY_CLUSTER_VERSION,
+     RAW("\x0a\x03"
+         "odd")},
+    {0, 5000, RAW("\xff\xff")}, /* of a version to come */
+    /* etcd 3.4 and 3.5: PUT of a member's attributes, and of the version. */
+    {0, 0, RAW("\x12\x03PUT\x1a\x1a/0/members/1234/attributes\x22\x02{}")},
+    {0, 0,
+     RAW("\x12\x03PUT\x1a\x0a/0/version\x22\x05"
+         "3.5.0")},
+    {0, 0, RAW("\x12\x04SYNC")},
+    {ERR_MALFORMED, 0, RAW("no request")},
+    {ERR_MALFORMED, APPLY_PUT, RAW("\x0a\xff")},
+    {ERR_MALFORMED, APPLY_TXN, RAW("\x0a\xff")},
+    {ERR_MALFORMED, APPLY_USER_ADD, RAW("\x0a\x01\xff")}, /* not UTF-8 */
+    {ERR_NOT_CAPABLE, APPLY_CLUSTER_VERSION,
+     RAW("\x0a\x05"
+         "9.9.0")},
+    {ERR_NOT_CAPABLE, 0,
+     RAW("\x12\x03PUT\x1a\x0a/0/version\x22\x05"
+         "9.9.0")},
+};
+
+static int check_foreign(uint32_t kind, const void *data, size_t len)
+{
+    struct apply_stamp stamp = {.id = 7};
+    struct shared *wrapped = NULL;
+    struct arena scratch = {0};
+    struct raft_entry entry = {.data = data, .len = (uint32_t)len};
+    int err;
+
+    if (kind != 0) {
+        wrapped =
+            apply_wrap(&stamp, (enum apply_kind)kind, bytes_of(data, len));
+        entry.data = wrapped->data;
+        entry.len = (uint32_t)wrapped->len;
+    }
+    err = apply_check_entry(&entry, &scratch);
+    arena_close(&scratch);
+    shared_unref(wrapped);
+    return err;
+}
+
+static void foreign_entries_are_checked(void **state)
+{
+    uint8_t name[600] = {0x0a, 0xd5, 0x04}; /* a string of 597 */
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(foreign) / sizeof(foreign[0]); i++) {
+        const struct foreign *f = &foreign[i];
+        int err = check_foreign(f->kind, f->data, f->len);
+        if (err != f->want)
+            fail_msg("%zu: %d instead of %d", i, err, f->want);
+    }
+    memset(name + 3, 'n', sizeof(name) - 3);
+    assert_int_equal(check_foreign(APPLY_USER_ADD, name, sizeof(name)),
+                     ERR_NAME_TOO_LONG);
+    assert_int_equal(check_foreign(APPLY_ROLE_ADD, name, sizeof(name)),
+                     ERR_NAME_TOO_LONG);
+    assert_int_equal(check_foreign(APPLY_ROLE_DELETE, name, sizeof(name)), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_writes),         cmocka_unit_test(test_budgets),
-        cmocka_unit_test(test_range),          cmocka_unit_test(test_put),
-        cmocka_unit_test(test_kinds),          cmocka_unit_test(test_costs),
+        cmocka_unit_test(foreign_entries_are_checked),
+        cmocka_unit_test(test_writes),
+        cmocka_unit_test(test_budgets),
+        cmocka_unit_test(test_range),
+        cmocka_unit_test(test_put),
+        cmocka_unit_test(test_kinds),
+        cmocka_unit_test(test_costs),
         cmocka_unit_test(test_large_is_quick),
     };
 

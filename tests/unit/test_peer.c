@@ -1,5 +1,7 @@
 /* Members that talk to each other: streams, the pipeline, calls, members that
  * come and go. */
+#include "chorad/base/file.h"
+#include "chorad/base/log.h"
 #include "peer_fixture.h"
 #include <arpa/inet.h>
 #include <pthread.h>
@@ -111,8 +113,11 @@ static void every_type_arrives(void **state)
     }
 }
 
-static void misdirected_messages_are_dropped(void **state)
+/* The stream ends with it, and a new one is good again. */
+static void misdirected_messages_are_refused(void **state)
 {
+    static const char counted[] =
+        "chorad_peer_refused_messages_total{reason=\"wrong-receiver\"}";
     struct bed *bed = *state;
     struct member *a = bed_member(bed, 1);
     struct member *b = bed_member(bed, 2);
@@ -121,8 +126,56 @@ static void misdirected_messages_are_dropped(void **state)
     assert_true(outlet_push(&a->peers->list->outlets[FRAME_MESSAGE], &m));
     m = message_of(RAFT_MSG_HEARTBEAT_RESP, 1, 2);
     peers_send(a->peers, &m, 1);
+    bed_until(bed, series(counted) == 1 &&
+                       !b->peers->list->inlets[FRAME_MESSAGE].streaming);
+    bed_until(bed, b->peers->list->inlets[FRAME_MESSAGE].streaming);
+    assert_int_equal(b->got_count, 0);
+    m = message_of(RAFT_MSG_HEARTBEAT_RESP, 1, 2);
+    peers_send(a->peers, &m, 1);
     bed_until(bed, b->got_count == 1);
     assert_int_equal(b->got[0].to, 2);
+}
+
+static size_t lines_of_log(const char *path, const char *text)
+{
+    struct buf log = {0};
+    size_t n = 0;
+
+    assert_int_equal(file_read(path, 1 << 20, &log, NULL), 0);
+    buf_append(&log, "", 1);
+    for (const char *at = (const char *)log.data;
+         (at = strstr(at, text)) != NULL; at++)
+        n++;
+    buf_close(&log);
+    return n;
+}
+
+/* The node refuses all that comes, again and again: one line says so. */
+static void refusals_are_told_once_in_a_while(void **state)
+{
+    static const char counted[] =
+        "chorad_peer_refused_messages_total{reason=\"a-test\"}";
+    struct bed *bed = *state;
+    struct member *a = bed_member(bed, 1);
+    struct member *b = bed_member(bed, 2);
+    char path[96];
+    const char *file = path;
+    const char *standard = "stderr";
+    size_t bad;
+
+    (void)snprintf(path, sizeof(path), "%s/log", bed->dir);
+    assert_int_equal(log_set_outputs(&file, 1, &bad), 0);
+    b->refuses = "a-test";
+    /* Some get lost with the streams. */
+    for (int i = 0; i < 1000 && series(counted) < 10; i++) {
+        struct raft_message m = message_of(RAFT_MSG_HEARTBEAT_RESP, 1, 2);
+        peers_send(a->peers, &m, 1);
+        bed_run(bed, 20);
+    }
+    assert_true(series(counted) >= 10);
+    assert_int_equal(log_set_outputs(&standard, 1, &bad), 0);
+    assert_int_equal(b->got_count, 0);
+    assert_int_equal(lines_of_log(path, "refused a Raft message"), 1);
 }
 
 static void large_payloads_go_through(void **state)
@@ -721,7 +774,8 @@ int main(void)
     cmocka_unit_test_setup_teardown(f, open_strangers, close_bed)
         WITH_TWO(appends_arrive_in_order),
         WITH_TWO(every_type_arrives),
-        WITH_TWO(misdirected_messages_are_dropped),
+        WITH_TWO(misdirected_messages_are_refused),
+        WITH_TWO(refusals_are_told_once_in_a_while),
         WITH_TWO(large_payloads_go_through),
         WITH_TWO(one_turn_is_one_write),
         WITH_TWO(links_stay_alive),

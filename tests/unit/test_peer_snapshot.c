@@ -192,8 +192,8 @@ static void from_a_file(void **state)
     assert_image(b->snapshot_path, len);
 }
 
-/* The same index twice: the first file stays. */
-static void an_image_that_is_there_stays(void **state)
+/* The same index twice: who says that the first one was any good? */
+static void each_image_is_a_file_of_its_own(void **state)
 {
     struct bed *bed = *state;
     struct member *a = bed_member(bed, 1);
@@ -208,8 +208,48 @@ static void an_image_that_is_there_stays(void **state)
         assert_int_equal(pthread_join(w.thread, NULL), 0);
     }
     assert_int_equal(b->snapshots, 2);
-    assert_image(b->snapshot_path, 5000);
+    assert_image(b->snapshot_path, 5001);
     assert_int_equal(count_files(b->snap_dir), 1);
+}
+
+/* What the node finds in it is what its sender hears. */
+static void a_refused_one_has_failed(void **state)
+{
+    static const char counted[] =
+        "chorad_peer_refused_messages_total{reason=\"bad-database\"}";
+    struct bed *bed = *state;
+    struct member *a = bed_member(bed, 1);
+    struct member *b = bed_member(bed, 2);
+
+    b->refuses_databases = true;
+    for (size_t i = 0; i < 3; i++) {
+        struct writer w = {0};
+        struct raft_message m = snapshot_of(2, 9);
+        int fd = start_writer(&w, 5000);
+        peers_send_snapshot(a->peers, &m, fd, &w.complete);
+        bed_until(bed, a->sent_failed == i + 1);
+        assert_int_equal(pthread_join(w.thread, NULL), 0);
+    }
+    assert_int_equal(a->sent_ok, 0);
+    assert_true(series(counted) == 3);
+}
+
+/* One whose message can't be isn't even received. */
+static void a_refused_message_brings_no_image(void **state)
+{
+    struct bed *bed = *state;
+    struct member *a = bed_member(bed, 1);
+    struct member *b = bed_member(bed, 2);
+    struct writer w = {0};
+    struct raft_message m = snapshot_of(2, 9);
+
+    b->refuses = "no-configuration";
+    int fd = start_writer(&w, 10000000);
+    peers_send_snapshot(a->peers, &m, fd, &w.complete);
+    bed_until(bed, a->sent_failed == 1);
+    assert_int_equal(pthread_join(w.thread, NULL), 0);
+    assert_int_equal(b->snapshots, 0);
+    assert_int_equal(count_files(b->snap_dir), 0);
 }
 
 static void what_broke_off_is_not_whole(void **state)
@@ -356,7 +396,9 @@ int main(void)
 #define TEST(f) cmocka_unit_test_setup_teardown(f, open_two, close_bed)
         TEST(from_a_pipe),
         TEST(from_a_file),
-        TEST(an_image_that_is_there_stays),
+        TEST(each_image_is_a_file_of_its_own),
+        TEST(a_refused_one_has_failed),
+        TEST(a_refused_message_brings_no_image),
         TEST(what_broke_off_is_not_whole),
         TEST(a_writer_is_told_that_nobody_reads),
         TEST(a_full_disk_is_an_error),

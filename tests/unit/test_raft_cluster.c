@@ -148,6 +148,7 @@ static bool deliver_all(struct cluster *c)
     while (c->head < c->tail) {
         struct raft_message m = c->queue[c->head++];
         if (m.to <= c->count && !c->cut[m.from][m.to]) {
+            assert_null(raft_refusal(c->members[m.to].raft, &m));
             int rc = raft_step(c->members[m.to].raft, &m);
             assert_true(rc == 0 || rc == ERR_MEMBER_NOT_FOUND ||
                         rc == ERR_AGAIN);

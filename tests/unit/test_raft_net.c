@@ -474,6 +474,7 @@ static void deliver_due(struct net *net)
         net->flights[i] = net->flights[--net->flight_count];
         struct member *to = &net->members[m.to - 1];
         if (to->raft) {
+            PROMISE(raft_refusal(to->raft, &m) == NULL);
             int rc = raft_step(to->raft, &m);
             PROMISE(rc == 0 || rc == ERR_AGAIN || rc == ERR_MEMBER_NOT_FOUND);
             step_member(net, to);

@@ -134,18 +134,19 @@ static struct raft_message parse_message(char **w)
 
 /* ---- what the transport tells -------------------------------------------- */
 
-static void on_received(void *arg, const struct raft_message *m)
+static const char *on_received(void *arg, const struct raft_message *m)
 {
     (void)arg;
     if (bulk && m->type == RAFT_MSG_APP) {
         counted++;
         for (size_t i = 0; i < m->entry_count; i++)
             counted_bytes += m->entries[i].len;
-        return;
+        return NULL;
     }
     (void)printf("got ");
     print_message(m);
     (void)printf("\n");
+    return NULL;
 }
 
 static void on_received_all(void *arg)
@@ -153,8 +154,8 @@ static void on_received_all(void *arg)
     (void)arg;
 }
 
-static void on_snapshot(void *arg, const struct raft_message *m,
-                        const char *path)
+static void on_snapshot(void *arg, struct peers_request *request,
+                        const struct raft_message *m, const char *path)
 {
     struct stat st;
 
@@ -166,6 +167,7 @@ static void on_snapshot(void *arg, const struct raft_message *m,
                  m->snapshot->data ? (int)m->snapshot->data->len : 0,
                  m->snapshot->data ? (const char *)m->snapshot->data->data : "",
                  path, stat(path, &st) == 0 ? (long long)st.st_size : -1);
+    peers_answer(request, 204, NULL, bytes_of(NULL, 0));
 }
 
 static void on_unreachable(void *arg, uint64_t id)
