@@ -31,13 +31,13 @@ static int close_bed(void **state)
 #define BAD_REQUEST(why)                                                       \
     "HTTP/1.1 400 Bad Request" why PLAIN "400 Bad Request" why
 
-struct refusal {
+struct refused_head {
     const char *request;
     const char *answer; /* all of it, as etcd gives it */
 };
 
 /* Who sends them may mean another end of the message than we do. */
-static const struct refusal refusals[] = {
+static const struct refused_head refusals[] = {
     {"POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: foo\r\n\r\n",
      NOT_IMPLEMENTED},
     {"POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip, chunked"
