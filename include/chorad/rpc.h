@@ -171,8 +171,8 @@ void rpc_send(struct rpc_call *call, const struct rpc_piece *pieces, size_t n);
 /* One message that is copied. */
 void rpc_send_copy(struct rpc_call *call, struct bytes message);
 
-/* Messages and payload bytes that gRPC hasn't taken over yet, the one being
- * sent included. */
+/* Messages, and their bytes on the wire, that the socket hasn't been given yet,
+ * the one being sent included. */
 size_t rpc_queued_bytes(const struct rpc_call *call);
 size_t rpc_queued_messages(const struct rpc_call *call);
 

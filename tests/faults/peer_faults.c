@@ -97,11 +97,12 @@ static struct buf request(void)
     size_t size = raftpb_message_size(&m);
     struct buf out = {0};
 
-    buf_printf(&out,
-               "POST /raft/snapshot HTTP/1.1\r\nContent-Length: %zu\r\n"
-               "X-Server-From: 2\r\nX-Server-Version: 3.7.1\r\n"
-               "X-Min-Cluster-Version: 3.0.0\r\nX-Etcd-Cluster-ID: c1\r\n\r\n",
-               8 + size + IMAGE_BYTES);
+    buf_printf(
+        &out,
+        "POST /raft/snapshot HTTP/1.1\r\nHost: a\r\nContent-Length: %zu\r\n"
+        "X-Server-From: 2\r\nX-Server-Version: 3.7.1\r\n"
+        "X-Min-Cluster-Version: 3.0.0\r\nX-Etcd-Cluster-ID: c1\r\n\r\n",
+        8 + size + IMAGE_BYTES);
     be_put_u64(buf_reserve(&out, 8), size);
     out.len += 8;
     (void)raftpb_message_put(buf_reserve(&out, size), &m);

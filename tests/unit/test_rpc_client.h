@@ -43,6 +43,12 @@ struct client_call {
 static inline void connect_to(struct fixture *f,
                               const struct rpc_config *config)
 {
+    /* The client's windows stay as small as they begin, so that it holds what
+     * nobody reads up by itself. */
+    grpc_arg no_probe = {.type = GRPC_ARG_INTEGER,
+                         .key = (char *)(uintptr_t)GRPC_ARG_HTTP2_BDP_PROBE,
+                         .value.integer = 0};
+    const grpc_channel_args fixed = {.num_args = 1, .args = &no_probe};
     grpc_channel_credentials *creds;
     int fds[2];
     int rv = socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds);
@@ -52,7 +58,7 @@ static inline void connect_to(struct fixture *f,
     f->server = rpc_start(config);
     rpc_add_connection(f->server, fds[0]);
     creds = grpc_insecure_credentials_create();
-    f->channel = grpc_channel_create_from_fd("test", fds[1], creds, NULL);
+    f->channel = grpc_channel_create_from_fd("test", fds[1], creds, &fixed);
     grpc_channel_credentials_release(creds);
 }
 

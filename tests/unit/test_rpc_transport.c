@@ -537,7 +537,7 @@ static void test_flood(void **state)
     stream_half_close(&c);
     wait_for(&seen.opened, 1);
     assert_int_equal(seen.queued_messages, FLOOD);
-    assert_int_equal(seen.queued_bytes, FLOOD * (4 + blob->len + 10));
+    assert_int_equal(seen.queued_bytes, FLOOD * (5 + 4 + blob->len + 10));
     assert_int_equal(noted(&seen.drains), 0);
     for (unsigned i = 0; i < FLOOD; i++) {
         assert_true(stream_receive(&c));

@@ -1,8 +1,8 @@
 /* The way to the store: who is let in, to what, and for how long. */
 #include "test_mvcc.h"
 
+#include "grpc/internal.h"
 #include "node/node.h"
-#include "rpc/transport.h"
 #include "services/access.h"
 #include "services/line.h"
 

@@ -3,8 +3,9 @@
 #include "test_mvcc.h"
 
 #include "chorad/base/check.h"
+#include "connection/internal.h"
+#include "grpc/internal.h"
 #include "node/node.h"
-#include "rpc/transport.h"
 #include "services/line.h"
 #include "services/service.h"
 
@@ -37,6 +38,7 @@ struct world {
     struct service_local local;
     atomic_bool auth_on; /* it isn't */
     struct rpc_server server;
+    struct shard thread; /* without one: who posts finds it awake */
     struct rpc_shard shard;
     struct visitor visitors[GUESTS];
     struct visitor neighbour; /* at another line, so that changes come always */
@@ -78,6 +80,8 @@ static void make_world(struct world *w, struct kv *kv, uint64_t seed)
     w->server.config.ctx = &w->services;
     w->shard.server = &w->server;
     w->shard.local = &w->local;
+    w->shard.shard = &w->thread;
+    queue_init(&w->thread.posted);
     queue_init(&w->shard.posted);
     for (size_t i = 0; i < GUESTS; i++)
         make_visitor(w, &w->visitors[i]);
@@ -90,6 +94,7 @@ static void run_posted(struct world *w)
 {
     struct queue_node *at = queue_take_all(&w->shard.posted);
 
+    (void)queue_take_all(&w->thread.posted);
     while (at) {
         struct rpc_task *task = container_of(at, struct rpc_task, node);
         at = at->next;
@@ -429,6 +434,7 @@ static void close_world(struct world *w)
     access_door_close(w->local.door);
     watch_feed_free(w->node.feed);
     queue_close(&w->shard.posted);
+    queue_close(&w->thread.posted);
     queue_close(&w->node.tasks);
     CHECK(uv_loop_close(&w->loop) == 0);
 }
