@@ -102,8 +102,11 @@ void http2_expect(struct http2_stream *stream, size_t len);
 /* While it holds, the client sends no more than a window. */
 void http2_hold(struct http2_stream *stream, bool hold);
 /* The request is all that the handler will ever need of the client: it may
- * take its time now. Until then a stream whose client does nothing ends. */
+ * take its time now. Until then a stream whose client does nothing ends, after
+ * a minute, or, where it is `patient`, when the connection has too many such
+ * streams. */
 void http2_settle(struct http2_stream *stream);
+void http2_patient(struct http2_stream *stream);
 
 /* ---- the answer ------------------------------------------------------ */
 

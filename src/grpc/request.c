@@ -88,8 +88,11 @@ static void open_call(struct call *call, const struct http2_field *fields)
         rpc_fail_text(&call->pub, GRPC_UNIMPLEMENTED, text);
         return;
     }
-    if (read_encoding(call) && method->kind == RPC_BIDI)
-        call_begin(call);
+    if (!read_encoding(call) || method->kind != RPC_BIDI)
+        return;
+    /* Who opens a watch may think about what to watch. */
+    http2_patient(call->stream);
+    call_begin(call);
 }
 
 static void on_request(struct http2_stream *stream)

@@ -92,6 +92,7 @@ struct http2_stream {
     /* In the session's list of those whose client has yet to do something,
      * oldest first. */
     bool unsettled;
+    bool patient;
     uint64_t since_ns;
     struct http2_stream *next;
     struct http2_stream *prev;
@@ -134,6 +135,8 @@ void stream_data(struct http2_stream *stream, struct bytes data);
 void stream_end(struct http2_stream *stream);
 /* Takes it out of the list of the unsettled. */
 void stream_settled(struct http2_stream *stream);
+/* It isn't the one that has been idle for longest any more. */
+void stream_touch(struct http2_stream *stream);
 
 /* ---- body.c: what is sent -------------------------------------------- */
 

@@ -68,6 +68,9 @@ static int on_begin_frame(nghttp2_session *ng, const nghttp2_frame_hd *hd,
         break;
     case NGHTTP2_PRIORITY:
         event(session, GUARD_PRIORITY);
+        /* The library doesn't look at what it has no use for. */
+        if (hd->stream_id == 0)
+            session_end(session, NGHTTP2_PROTOCOL_ERROR, "PRIORITY: stream 0");
         break;
     case NGHTTP2_RST_STREAM:
         event(session, GUARD_RESET);

@@ -51,8 +51,7 @@ void stream_settled(struct http2_stream *s)
     session->unsettled_n--;
 }
 
-/* Something has come: it isn't the oldest any more. */
-static void touch(struct http2_stream *s)
+void stream_touch(struct http2_stream *s)
 {
     if (!s->unsettled || s->session->newest == s) {
         s->since_ns = shard_now_ns(http2_shard(s));
@@ -128,7 +127,7 @@ static void consume(struct http2_stream *s)
 
 void stream_data(struct http2_stream *s, struct bytes data)
 {
-    touch(s);
+    stream_touch(s);
     s->unconsumed += data.len;
     if (!s->reset)
         s->session->config->handler->on_data(s, data);
@@ -223,6 +222,11 @@ void http2_hold(struct http2_stream *s, bool hold)
 void http2_settle(struct http2_stream *s)
 {
     stream_settled(s);
+}
+
+void http2_patient(struct http2_stream *s)
+{
+    s->patient = true;
 }
 
 /* ---- the small ones -------------------------------------------------- */

@@ -45,9 +45,16 @@ static bool check_silence(struct http2_session *session, uint64_t now_ns)
 
 static void end_idle_streams(struct http2_session *session, uint64_t now_ns)
 {
-    while (session->oldest != NULL &&
-           now_ns - session->oldest->since_ns >= IDLE_NS)
-        http2_reset(session->oldest, NGHTTP2_CANCEL);
+    struct http2_stream *s;
+
+    while ((s = session->oldest) != NULL && now_ns - s->since_ns >= IDLE_NS) {
+        if (!s->patient) {
+            http2_reset(s, NGHTTP2_CANCEL);
+            continue;
+        }
+        stream_touch(s);
+        s->since_ns = now_ns; /* also where it is the only one */
+    }
 }
 
 /* When to look again, so that our own pings are about as punctual as asked
