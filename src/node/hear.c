@@ -5,6 +5,17 @@
 #include "chorad/base/log.h"
 #include "node.h"
 
+/* Whoever is added needs an id that Raft can count. A change or a removal may
+ * name anybody, as clients do: it is answered when it is applied, and is none
+ * for Raft where there is no such member. */
+static bool is_id_fine(const struct raft_conf_single *change)
+{
+    if (change->type != RAFT_CONF_ADD_NODE &&
+        change->type != RAFT_CONF_ADD_LEARNER)
+        return true;
+    return change->node_id != RAFT_NONE && change->node_id < RAFT_APPLY_THREAD;
+}
+
 static const char *wrong_conf_change(const struct raft_entry *entry)
 {
     struct raft_conf_change cc;
@@ -13,10 +24,7 @@ static const char *wrong_conf_change(const struct raft_entry *entry)
     if (entry->type != RAFT_ENTRY_CONF_CHANGE ||
         raft_conf_change_decode(&cc, entry->type, entry->data, entry->len) < 0)
         return "no-configuration-change";
-    return cc.changes[0].node_id == RAFT_NONE ||
-                   cc.changes[0].node_id >= RAFT_APPLY_THREAD
-               ? "no-configuration-change"
-               : NULL;
+    return is_id_fine(&cc.changes[0]) ? NULL : "no-configuration-change";
 }
 
 static const char *wrong_request(struct node *node,
