@@ -422,7 +422,9 @@ func testToolCheck(t *testing.T) {
 	}{
 		{"a record", store, offset(store, "large") + 1,
 			[]string{"bucket key, revision {", "checksum", "page "}},
-		{"a page", store, 10 * 4096, []string{"page ", "data.mdb"}},
+		// The head of one that is in use: its number.
+		{"a page", store, offset(store, "large") / 4096 * 4096,
+			[]string{"page ", "data.mdb"}},
 		{"the log", segment, offset(segment, "large") + 1,
 			[]string{segment, "byte "}},
 		{"the first record", segment, 9, []string{segment}},
