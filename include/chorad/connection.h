@@ -52,9 +52,11 @@ struct shards_config {
     void *arg;
 };
 
-/* Starts the threads. Never fails: what can't be had at start (memory,
- * threads) ends the process. */
+/* Makes the shards. Never fails: what can't be had at start (memory, threads)
+ * ends the process. */
 struct shards *shards_open(const struct shards_config *config);
+/* Starts their threads; once. */
+void shards_start(struct shards *shards);
 
 /* Closes all connections, runs what was posted before, and waits for the
  * threads. Nobody posts any more. */

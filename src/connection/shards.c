@@ -70,9 +70,13 @@ struct shards *shards_open(const struct shards_config *config)
         shard->index = i;
         shard_loop_open(shard);
     }
+    return shards;
+}
+
+void shards_start(struct shards *shards)
+{
     for (unsigned i = 0; i < shards->n; i++)
         start_thread(&shards->list[i]);
-    return shards;
 }
 
 static void stop_task(struct shard_task *task)

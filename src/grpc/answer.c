@@ -181,12 +181,10 @@ static void put_joined(struct call *call, struct bytes message)
     http2_put(call->stream, joined->data, joined->len);
 }
 
-static void put_taken(struct call *call, struct buf *buf)
+static void put_taken(struct call *call, struct buf taken)
 {
     uint8_t prefix[PREFIX_BYTES];
-    struct buf taken = *buf;
 
-    *buf = (struct buf){0};
     put_prefix(prefix, taken.len);
     http2_put(call->stream, prefix, sizeof(prefix));
     http2_put_ref(call->stream, bytes_of(taken.data, taken.len), free,
@@ -196,17 +194,20 @@ static void put_taken(struct call *call, struct buf *buf)
 void rpc_reply(struct rpc_call *pub, struct buf *buf)
 {
     struct call *call = call_of(pub);
+    struct buf taken = *buf;
 
-    if (buf->len <= COPY_MAX || call->stream == NULL) {
-        rpc_reply_copy(pub, bytes_of(buf->data, buf->len));
-        buf_close(buf);
+    /* It may lie in the call's own memory, which goes with the answer. */
+    *buf = (struct buf){0};
+    if (taken.len <= COPY_MAX || call->stream == NULL) {
+        rpc_reply_copy(pub, bytes_of(taken.data, taken.len));
+        buf_close(&taken);
         return;
     }
     CHECK(pub->method->kind == RPC_UNARY);
     begin_answer(call, GRPC_OK);
-    count(&pub->shard->bytes_out, buf->len);
+    count(&pub->shard->bytes_out, taken.len);
     answer_begin(call->stream);
-    put_taken(call, buf);
+    put_taken(call, taken);
     answer_end(call->stream, true, GRPC_OK, NULL);
     leave(call);
 }

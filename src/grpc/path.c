@@ -97,7 +97,7 @@ void path_describe(const struct rpc_server *server, struct bytes given,
     if (path[0] == '/')
         service++;
     slash = strrchr(service, '/');
-    if (slash == NULL) {
+    if (slash == NULL || path[0] != '/') {
         (void)snprintf(text, size, "malformed method name: \"%s\"", path);
         return;
     }

@@ -21,6 +21,12 @@ static bool refuse(struct http2_stream *stream,
     struct bytes type = metadata_find(fields, "content-type");
     char text[TEXT_BYTES];
 
+    if (metadata_find(fields, ":authority").data == NULL &&
+        metadata_find(fields, "host").data == NULL) {
+        answer_http(stream, "400", GRPC_INTERNAL,
+                    "no host or :authority header present");
+        return true;
+    }
     if (!metadata_is_grpc(type)) {
         (void)snprintf(text, sizeof(text),
                        "invalid gRPC request content-type \"%.*s\"",

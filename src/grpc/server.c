@@ -50,7 +50,6 @@ static void open_shard(void *arg, struct shard *thread)
     struct rpc_server *server = arg;
     struct rpc_shard *shard = &server->shards[shard_index(thread)];
 
-    shard->shard = thread;
     shard_set_local(thread, shard);
     if (server->config.open_local != NULL)
         shard->local =
@@ -116,6 +115,7 @@ struct rpc_server *rpc_start(const struct rpc_config *config)
     server->threads = shards_open(&threads);
     for (unsigned i = 0; i < server->shards_n; i++)
         server->shards[i].shard = shards_at(server->threads, i);
+    shards_start(server->threads);
     return server;
 }
 

@@ -36,6 +36,20 @@ void guard_sent(struct guard *guard);
 /* Counts the connection's end, and logs it at a bounded rate. */
 void guard_ended(struct connection *connection, enum guard_kind kind);
 
+/* ---- field.c: what a request's fields may be ------------------------- */
+
+/* Bits of what has come of a request so far. */
+enum field_seen {
+    FIELD_METHOD = 1,
+    FIELD_SCHEME = 2,
+    FIELD_AUTHORITY = 4,
+    FIELD_PATH = 8,
+    FIELD_REGULAR = 16,
+};
+
+/* False: a request with that field behind those seen is malformed. */
+bool field_check(unsigned *seen, struct bytes name, struct bytes value);
+
 /* ---- the session ----------------------------------------------------- */
 
 /* A piece of a body. */
@@ -60,6 +74,7 @@ struct http2_stream {
     struct http2_field *fields;
     struct http2_field **fields_tail;
     uint32_t header_bytes;
+    unsigned seen;     /* enum field_seen */
     bool announced;    /* on_request has been called */
     bool remote_ended; /* on_end has been called, or can't be any more */
     bool responded;
