@@ -1,6 +1,6 @@
 /* What the fields of a request may be (RFC 9113, 8.2 and 8.3), as far as etcd's
  * server insists: names in lower case, pseudo fields first and once, no control
- * characters. What the values mean is for who reads them. */
+ * characters. What else the values mean is for who reads them. */
 #include "internal.h"
 
 #include <string.h>
@@ -54,12 +54,22 @@ bool field_check(unsigned *seen, struct bytes name, struct bytes value)
         return false;
     if (name.len == 0 || name.data[0] != ':') {
         *seen |= FIELD_REGULAR;
-        /* It speaks of the connection, which HTTP/2 has its own words for. */
-        return is_name(name) && !equals(name, "connection");
+        /* Those speak of the connection, which HTTP/2 has its own words for. */
+        return is_name(name) && !equals(name, "connection") &&
+               (!equals(name, "te") || equals(value, "trailers"));
     }
     pseudo = pseudo_of(name);
     if (pseudo == 0 || (*seen & (pseudo | FIELD_REGULAR)) != 0)
         return false;
+    if (pseudo == FIELD_PATH && value.len == 0)
+        return false;
     *seen |= pseudo;
     return true;
+}
+
+bool field_is_whole(unsigned seen)
+{
+    unsigned wanted = FIELD_METHOD | FIELD_SCHEME | FIELD_PATH;
+
+    return (seen & wanted) == wanted;
 }

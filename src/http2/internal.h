@@ -49,6 +49,8 @@ enum field_seen {
 
 /* False: a request with that field behind those seen is malformed. */
 bool field_check(unsigned *seen, struct bytes name, struct bytes value);
+/* A request has to have a method, a scheme and a path. */
+bool field_is_whole(unsigned seen);
 
 /* ---- the session ----------------------------------------------------- */
 

@@ -143,6 +143,10 @@ static void on_request(struct http2_stream *stream)
 {
     if (stream->reset)
         return;
+    if (!field_is_whole(stream->seen)) {
+        http2_reset(stream, NGHTTP2_PROTOCOL_ERROR);
+        return;
+    }
     stream->announced = true;
     stream->session->config->handler->on_request(stream);
 }
