@@ -69,8 +69,10 @@ static void released(void *owner)
 static void *opened(struct connection *c, void *arg)
 {
     (void)arg;
+    pthread_mutex_lock(&seen.lock);
     seen.connection = c;
     seen.shard = connection_shard(c);
+    pthread_mutex_unlock(&seen.lock);
     note(&seen.opened);
     return c;
 }
@@ -308,7 +310,7 @@ static void test_end(void **state)
     assert_int_equal(shutdown(f->fd, SHUT_WR), 0);
     expect(f->fd, "ended");
     expect_end(f->fd);
-    assert_int_equal(seen.ended, 1);
+    wait_for(&seen.ended, 1);
 }
 
 struct resume {
