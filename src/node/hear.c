@@ -5,15 +5,16 @@
 #include "chorad/base/log.h"
 #include "node.h"
 
-/* Whoever is added needs an id that Raft can count. A change or a removal may
- * name anybody, as clients do: it is answered when it is applied, and is none
- * for Raft where there is no such member. */
+/* Whoever is added needs an id. A change or a removal may name nobody, as
+ * clients do: it is answered when it is applied, and is none for Raft. */
 static bool is_id_fine(const struct raft_conf_single *change)
 {
-    if (change->type != RAFT_CONF_ADD_NODE &&
-        change->type != RAFT_CONF_ADD_LEARNER)
-        return true;
-    return change->node_id != RAFT_NONE && change->node_id < RAFT_APPLY_THREAD;
+    bool adds = change->type == RAFT_CONF_ADD_NODE ||
+                change->type == RAFT_CONF_ADD_LEARNER;
+
+    if (change->node_id == RAFT_NONE)
+        return !adds;
+    return change->node_id < RAFT_APPLY_THREAD;
 }
 
 static const char *wrong_conf_change(const struct raft_entry *entry)
