@@ -150,6 +150,5 @@ void connection_finish(struct connection *connection);
 /* Closes now: what wasn't sent is dropped. `closed` follows at the end of the
  * turn, never from inside this; nothing else is called before. */
 void connection_abort(struct connection *connection);
-bool connection_is_ending(const struct connection *connection);
 
 #endif

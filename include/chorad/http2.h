@@ -63,8 +63,6 @@ struct http2_config {
     const struct http2_handler *handler;
     /* Streams per connection; UINT32_MAX for no limit. */
     uint32_t max_concurrent_streams;
-    /* Bytes of one message: no stream's window is opened further. */
-    uint32_t max_message_bytes;
     /* Pings more often than that are too many (grpc's keepalive policy). */
     uint64_t keepalive_min_ms;
     /* Our own pings after that much silence, and how long they wait for an

@@ -151,11 +151,6 @@ void connection_finish(struct connection *c)
     set_events(c);
 }
 
-bool connection_is_ending(const struct connection *c)
-{
-    return c->finishing || c->aborted;
-}
-
 /* ---- in -------------------------------------------------------------- */
 
 /* Once: at the last byte, or when the peer is seen to have left while nobody

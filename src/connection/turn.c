@@ -131,8 +131,6 @@ static void flush_dirty(struct shard *shard)
     }
 }
 
-static void keep_awake(struct shard *shard);
-
 static void on_again(uv_idle_t *again)
 {
     (void)again;

@@ -36,7 +36,6 @@ static struct http2_config http2_settings(struct rpc_server *server)
     return (struct http2_config){
         .handler = &grpc_handler,
         .max_concurrent_streams = config->max_concurrent_streams,
-        .max_message_bytes = config->max_recv_bytes,
         .keepalive_min_ms = config->keepalive_min_ms,
         .keepalive_interval_ms = config->keepalive_interval_ms,
         .keepalive_timeout_ms = config->keepalive_timeout_ms,

@@ -85,7 +85,6 @@ struct http2_stream {
     bool deferred; /* nghttp2 waits for more of the body */
     bool reset;
     bool above; /* has been over the marks of on_drained */
-    bool trailers_sent;
 
     struct piece *head;
     struct piece **tail;
